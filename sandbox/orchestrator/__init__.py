@@ -1,0 +1,1 @@
+"""A Livepeer orchestrator played locally: it issues ticket parameters, verifies payments and redeems winners."""

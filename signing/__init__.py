@@ -1,0 +1,1 @@
+"""The product: priced, paid and signed Livepeer tickets."""

@@ -1,0 +1,149 @@
+"""What a stretch of work costs: billable units, the fee and the number of tickets that cover it."""
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+MAX_TICKETS = 100
+
+_PIXELS_PER_SECOND = float(1280 * 720 * 30)
+_OPENING_SECONDS = {"lv2v": 60.0, "live": 10.0}
+_RATIONAL = re.compile(r"-?[0-9]{1,1000}(/[0-9]{1,1000})?")
+
+
+class UnknownJobType(ValueError):
+    """The job type is none of '', 'lv2v', 'live' and 'fixed'."""
+
+
+class NoBillableUnits(ValueError):
+    """Nothing to bill: neither a job type nor a positive number of pixels."""
+
+
+class NoTickets(Exception):
+    """The balance already covers the work, or no time has passed: nothing is signed, nothing is charged (482)."""
+
+
+class TooManyTickets(ValueError):
+    """The work would take more tickets than one payment may carry."""
+
+    def __init__(self, tickets: int) -> None:
+        super().__init__(f"numTickets {tickets} exceeds maximum of {MAX_TICKETS}")
+        self.tickets = tickets
+
+
+class NotARational(ValueError):
+    """The text is not of the form p or p/q."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """A priced payment. `cost_wei` is the expected value signed, rounded up once to whole wei."""
+
+    units: int
+    fee_wei: Fraction
+    tickets: int
+    expected_value_wei: Fraction
+    cost_wei: int
+    balance_after_wei: Fraction
+
+
+def quote(
+    *,
+    kind: str,
+    seconds: Fraction | None,
+    in_pixels: int,
+    price_per_unit: int,
+    pixels_per_unit: int,
+    balance_wei: Fraction,
+    expected_value_wei: Fraction,
+) -> Quote:
+    """Price one payment at the session's initial price against its running balance.
+
+    `seconds` is the time since the session's last payment, None on its first. `expected_value_wei` is one ticket's.
+    Raises UnknownJobType, NoBillableUnits, NoTickets, TooManyTickets.
+    """
+    if seconds is not None and seconds <= 0 and kind in _OPENING_SECONDS:
+        raise NoTickets("no tickets")
+    units = billable_units(kind, seconds, in_pixels)
+    fee = fee_wei(units, price_per_unit, pixels_per_unit)
+    tickets = ticket_count(balance_wei, fee, expected_value_wei)
+    if tickets <= 0:
+        raise NoTickets("no tickets")
+    if tickets > MAX_TICKETS:
+        raise TooManyTickets(tickets)
+    signed_wei = tickets * expected_value_wei
+    return Quote(
+        units=units,
+        fee_wei=fee,
+        tickets=tickets,
+        expected_value_wei=expected_value_wei,
+        cost_wei=math.ceil(signed_wei),
+        balance_after_wei=balance_wei + signed_wei - fee,
+    )
+
+
+def billable_units(kind: str, seconds: Fraction | None, in_pixels: int) -> int:
+    """Units of work to bill: 720p pixels for 'lv2v', seconds for 'live', 1 for 'fixed', `in_pixels` for ''.
+
+    `seconds` None, zero or less means a session's opening payment: 60 s of 'lv2v', 10 s of 'live'.
+    Raises UnknownJobType or NoBillableUnits.
+    """
+    if kind in _OPENING_SECONDS:
+        elapsed = _OPENING_SECONDS[kind] if seconds is None or seconds <= 0 else _float64_seconds(seconds)
+        units = math.trunc(_PIXELS_PER_SECOND * elapsed) if kind == "lv2v" else math.ceil(elapsed)
+    elif kind == "fixed":
+        units = 1
+    elif kind == "":
+        units = in_pixels
+    else:
+        raise UnknownJobType("invalid job type")
+    if units <= 0:
+        raise NoBillableUnits("missing billable unit or job type")
+    return units
+
+
+def fee_wei(units: int, price_per_unit: int, pixels_per_unit: int) -> Fraction:
+    return Fraction(units * price_per_unit, pixels_per_unit)
+
+
+def ticket_count(balance: Fraction, fee: Fraction, expected_value: Fraction) -> int:
+    """Tickets that lift `balance` to at least the fee and at least one ticket's worth; 0 when it is there already."""
+    need = max(fee, expected_value)
+    if balance >= need or expected_value == 0:
+        return 0
+    return math.ceil((need - balance) / expected_value)
+
+
+def rational_text(value: Fraction) -> str:
+    """`p/q` in lowest terms, or `p` for a whole number."""
+    return str(value)
+
+
+def parse_rational(text: str) -> Fraction:
+    """The value of `p` or `p/q`. Raises NotARational."""
+    if not _RATIONAL.fullmatch(text):
+        raise NotARational("not a rational")
+    numerator, _, denominator = text.partition("/")
+    if denominator and not int(denominator):
+        raise NotARational("the denominator is zero")
+    return Fraction(int(numerator), int(denominator or 1))
+
+
+def fixed_text(value: Fraction, decimals: int) -> str:
+    """Decimal text with exactly `decimals` digits after the point, rounded half away from zero."""
+    scaled = abs(value) * 10**decimals
+    digits = str((2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)).zfill(decimals + 1)
+    sign = "-" if value < 0 else ""
+    if not decimals:
+        return sign + digits
+    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+def _float64_seconds(seconds: Fraction) -> float:
+    """Seconds as the network's software measures them: whole nanoseconds, then two float64 parts added.
+
+    A float on purpose: pixels are counted by truncating this product, and both sides must arrive at the same integer.
+    """
+    whole, nanoseconds = divmod(math.floor(seconds * 10**9), 10**9)
+    return float(whole) + nanoseconds / 1e9
