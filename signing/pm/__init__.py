@@ -1,1 +1,1 @@
-"""The pure rooms of probabilistic micropayments: bytes and numbers in, decisions out; no Django, clock or settings."""
+"""The pure rooms of micropayments: bytes and numbers in, decisions out; no Django, clock or settings."""

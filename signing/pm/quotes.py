@@ -21,7 +21,7 @@ class NoBillableUnits(ValueError):
 
 
 class NoTickets(Exception):
-    """The balance already covers the work, or no time has passed: nothing is signed, nothing is charged (482)."""
+    """The balance covers the work, or no time has passed: nothing is signed or charged (482)."""
 
 
 class TooManyTickets(ValueError):
@@ -60,7 +60,8 @@ def quote(
 ) -> Quote:
     """Price one payment at the session's initial price against its running balance.
 
-    `seconds` is the time since the session's last payment, None on its first. `expected_value_wei` is one ticket's.
+    `seconds` is the time since the session's last payment, None on its first; `expected_value_wei` is
+    that of one ticket. A follow-up with no elapsed time is no second opening payment.
     Raises UnknownJobType, NoBillableUnits, NoTickets, TooManyTickets.
     """
     if seconds is not None and seconds <= 0 and kind in _OPENING_SECONDS:
@@ -108,7 +109,7 @@ def fee_wei(units: int, price_per_unit: int, pixels_per_unit: int) -> Fraction:
 
 
 def ticket_count(balance: Fraction, fee: Fraction, expected_value: Fraction) -> int:
-    """Tickets that lift `balance` to at least the fee and at least one ticket's worth; 0 when it is there already."""
+    """Tickets that lift `balance` to the fee and to one ticket's worth; 0 when it is there already."""
     need = max(fee, expected_value)
     if balance >= need or expected_value == 0:
         return 0
@@ -143,7 +144,8 @@ def fixed_text(value: Fraction, decimals: int) -> str:
 def _float64_seconds(seconds: Fraction) -> float:
     """Seconds as the network's software measures them: whole nanoseconds, then two float64 parts added.
 
-    A float on purpose: pixels are counted by truncating this product, and both sides must arrive at the same integer.
+    A float on purpose: pixels are counted by truncating a product of it, and both sides of the wire
+    must arrive at the same integer. Money is computed from that integer.
     """
     whole, nanoseconds = divmod(math.floor(seconds * 10**9), 10**9)
     return float(whole) + nanoseconds / 1e9
