@@ -1,0 +1,96 @@
+"""Readers of environment variables that stop the start with one sentence when a value is bad."""
+
+import os
+import re
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class SettingError(Exception):
+    """A setting from the environment cannot be used; the text says which one and what would be right."""
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def flag(name: str, *, default: bool) -> bool:
+    value = text(name, "1" if default else "0").lower()
+    if value not in {"0", "1", "true", "false", "yes", "no"}:
+        raise SettingError(f"{name} must be 1 or 0, not {value!r}.")
+    return value in {"1", "true", "yes"}
+
+
+def integer(name: str, default: int, *, minimum: int = 0, maximum: int | None = None) -> int:
+    value = text(name, str(default))
+    if not re.fullmatch(r"-?[0-9]+", value):
+        raise SettingError(f"{name} must be a whole number, not {value!r}.")
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
+        limits = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise SettingError(f"{name} must be {limits}, not {number}.")
+    return number
+
+
+def ratio(name: str, default: str) -> Fraction:
+    """A non-negative exact number, written as a decimal (`1.5`) or a fraction (`3/2`)."""
+    value = text(name, default)
+    try:
+        number = Fraction(value)
+    except (ValueError, ZeroDivisionError):
+        raise SettingError(f"{name} must be a number such as 1.5 or 3/2, not {value!r}.") from None
+    if number < 0:
+        raise SettingError(f"{name} must not be negative, not {value!r}.")
+    return number
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = text(name, default)
+    if value not in allowed:
+        raise SettingError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def names(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def url(name: str, default: str = "") -> str:
+    value = text(name, default)
+    if value and urlsplit(value).scheme not in {"http", "https"}:
+        raise SettingError(f"{name} must start with http:// or https://, not {value!r}.")
+    return value.rstrip("/")
+
+
+def address(name: str) -> str:
+    value = text(name)
+    if value and not re.fullmatch(r"0x[0-9a-fA-F]{40}", value):
+        raise SettingError(f"{name} must be 0x and 40 hexadecimal digits, not {value!r}.")
+    return value
+
+
+def file(name: str) -> Path | None:
+    value = text(name)
+    if not value:
+        return None
+    path = Path(value)
+    if not path.is_file():
+        raise SettingError(f"{name} names {value}, which is not a file.")
+    return path
+
+
+def database(name: str, default: str) -> dict[str, object]:
+    """Django's database settings from a postgresql:// URL."""
+    value = text(name, default)
+    parts = urlsplit(value)
+    if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
+        raise SettingError(f"{name} must look like postgresql://user:password@host:port/name.")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.strip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or ""),
+    }

@@ -1,0 +1,194 @@
+"""The rows of the product: sessions and payments of the signer, chain events, redemptions and the treasury."""
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+
+from accounts.models import ApiKey, Customer, User
+from billing.fields import WeiField
+from billing.models import Journal
+
+
+class SignerSession(models.Model):
+    """The truth behind a state blob: one row per payment session, keyed by (customer_id, id) in SQL."""
+
+    id = models.UUIDField(primary_key=True)
+    customer = models.ForeignKey(Customer, on_delete=models.DO_NOTHING, related_name="sessions")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.DO_NOTHING, related_name="sessions")
+    sender = models.CharField(max_length=42)
+    orchestrator = models.CharField(max_length=42)
+    orchestrator_url = models.CharField(max_length=300)
+    recipient = models.CharField(max_length=42)
+    app = models.CharField(max_length=256)
+    kind = models.CharField(max_length=20)
+    manifest_id = models.CharField(max_length=128)
+    sequence = models.BigIntegerField()
+    recipient_rand_hash = models.BinaryField()
+    sender_nonce = models.BigIntegerField()
+    balance_wei = models.TextField(help_text="Exact rational p/q of wei credited but not yet used.")
+    initial_price_per_unit = models.BigIntegerField()
+    initial_pixels_per_unit = models.BigIntegerField()
+    opened_at = models.DateTimeField()
+    last_update = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "signing_session"
+
+
+class Payment(models.Model):
+    """The tickets of one answer: what is needed to recognise each of them on the chain."""
+
+    id = models.BigIntegerField(primary_key=True)
+    customer = models.ForeignKey(Customer, on_delete=models.DO_NOTHING, related_name="payments")
+    session = models.ForeignKey(SignerSession, on_delete=models.DO_NOTHING, related_name="payments")
+    usage_id = models.BigIntegerField(unique=True)
+    sender = models.CharField(max_length=42)
+    recipient = models.CharField(max_length=42)
+    recipient_rand_hash = models.BinaryField()
+    first_nonce = models.BigIntegerField()
+    tickets = models.IntegerField()
+    face_value_wei = WeiField()
+    win_prob = WeiField()
+    creation_round = models.BigIntegerField()
+    creation_round_block_hash = models.BinaryField()
+    issued_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "signing_payment"
+
+
+class ChainCursor(models.Model):
+    """How far the broker's events were read for one purpose and one sender."""
+
+    name = models.CharField(max_length=80, primary_key=True)
+    block_number = models.BigIntegerField()
+    block_hash = models.CharField(max_length=66)
+    updated_at = models.DateTimeField(db_default=Now())
+
+
+class ChainEvent(models.Model):
+    """One event of the TicketBroker that concerns a sender of ours; booked at the finality tag."""
+
+    chain_id = models.BigIntegerField()
+    block_number = models.BigIntegerField()
+    block_hash = models.CharField(max_length=66)
+    block_time = models.DateTimeField()
+    tx_hash = models.CharField(max_length=66)
+    log_index = models.IntegerField()
+    sender = models.CharField(max_length=42)
+    name = models.CharField(max_length=40)
+    arguments = models.JSONField()
+    seen_at = models.DateTimeField(db_default=Now())
+    booked_at = models.DateTimeField(null=True)
+    journal = models.ForeignKey(Journal, on_delete=models.PROTECT, null=True, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["chain_id", "tx_hash", "log_index"], name="one_row_per_log")
+        ]
+        indexes = [models.Index(fields=["block_number", "log_index"], name="event_by_block")]
+
+
+class Redemption(models.Model):
+    """A winning ticket that was redeemed: what it was worth, what was paid and whose it was."""
+
+    event = models.OneToOneField(ChainEvent, on_delete=models.CASCADE, related_name="redemption")
+    ticket_hash = models.CharField(max_length=66, unique=True)
+    sender = models.CharField(max_length=42)
+    recipient = models.CharField(max_length=42)
+    face_value_wei = WeiField()
+    paid_wei = WeiField()
+    from_reserve_wei = WeiField(default=0)
+    payment = models.ForeignKey(
+        Payment, on_delete=models.DO_NOTHING, null=True, related_name="redemptions", db_constraint=False
+    )
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, related_name="redemptions")
+    sender_nonce = models.BigIntegerField()
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["customer", "seen_at"], name="redemption_by_customer")]
+
+
+class ChainSnapshot(models.Model):
+    """What the chain said of one sender at one block, for pages and forecasts."""
+
+    sender = models.CharField(max_length=42)
+    block_number = models.BigIntegerField()
+    l1_block_number = models.BigIntegerField()
+    deposit_wei = WeiField()
+    reserve_wei = WeiField()
+    withdraw_round = models.BigIntegerField()
+    current_round = models.BigIntegerField()
+    last_initialized_round = models.BigIntegerField()
+    pool_size = models.IntegerField()
+    treasury_wei = WeiField()
+    sender_wei = WeiField()
+    read_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["sender", "-read_at"], name="snapshot_by_time")]
+
+
+class TreasuryTransaction(models.Model):
+    """A chain transaction somebody asked for; the treasury worker signs it once and sends it until it is mined."""
+
+    class Status(models.TextChoices):
+        REQUESTED = "requested", "Requested"
+        SIGNED = "signed", "Signed"
+        SENT = "sent", "Sent"
+        CONFIRMED = "confirmed", "Confirmed"
+        FAILED = "failed", "Failed"
+
+    class Kind(models.TextChoices):
+        FUND = "fund", "Fund deposit and reserve"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.FUND)
+    sender = models.CharField(max_length=42)
+    deposit_wei = WeiField(default=0)
+    reserve_wei = WeiField(default=0)
+    requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    requested_at = models.DateTimeField(db_default=Now(), editable=False)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.REQUESTED)
+    from_address = models.CharField(max_length=42, blank=True)
+    nonce = models.BigIntegerField(null=True, blank=True)
+    raw_transaction = models.BinaryField(null=True, blank=True)
+    tx_hash = models.CharField(max_length=66, blank=True)
+    block_number = models.BigIntegerField(null=True, blank=True)
+    gas_cost_wei = WeiField(null=True, blank=True)
+    gas_journal = models.ForeignKey(
+        Journal, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    error = models.CharField(max_length=300, blank=True)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["from_address", "nonce"],
+                condition=models.Q(nonce__isnull=False),
+                name="one_tx_per_nonce",
+            ),
+            models.CheckConstraint(
+                name="funds_something", condition=models.Q(deposit_wei__gt=0) | models.Q(reserve_wei__gt=0)
+            ),
+        ]
+
+
+class Recipient(models.Model):
+    """An address the operator listed for payment, or refuses to pay."""
+
+    class Standing(models.TextChoices):
+        LISTED = "listed", "Listed"
+        BLOCKED = "blocked", "Blocked"
+
+    address = models.CharField(max_length=42, unique=True)
+    label = models.CharField(max_length=120, blank=True)
+    standing = models.CharField(max_length=10, choices=Standing.choices)
+    reason = models.CharField(max_length=200, blank=True)
+    changed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    changed_at = models.DateTimeField(db_default=Now())
