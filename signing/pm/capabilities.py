@@ -1,0 +1,58 @@
+"""A client's capabilities: which kinds of work and which models a payment is for."""
+
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from signing.pm import livepeer_pb2
+from signing.pm.orchestrator_info import INVALID_PROTOBUF
+from signing.pm.request_json import BadRequest
+
+_MOST_WORDS = 16
+
+
+def normalise_capabilities(raw: bytes) -> bytes:
+    """Capabilities as the network passes them on: constraints always present, capacity in use dropped.
+
+    Absent capacities are rebuilt as one for each set bit. Raises BadRequest.
+    """
+    given = _parse(raw)
+    kept = livepeer_pb2.Capabilities(
+        bitstring=given.bitstring, mandatories=given.mandatories, version=given.version
+    )
+    kept.constraints.min_version = given.constraints.min_version
+    for capability, constraints in given.constraints.per_capability.items():
+        models = kept.constraints.per_capability[capability].models
+        for name, model in constraints.models.items():
+            models[name].warm = model.warm
+            models[name].capacity = model.capacity
+            models[name].runner_version = model.runner_version
+    if given.capacities:
+        kept.capacities.update(given.capacities)
+    else:
+        kept.capacities.update(dict.fromkeys(_set_bits(given.bitstring), 1))
+    return kept.SerializeToString(deterministic=True)
+
+
+def capability_models(raw: bytes) -> tuple[tuple[int, str], ...]:
+    """The (capability number, model) pairs the work is bound to, sorted. Raises BadRequest."""
+    constraints = _parse(raw).constraints.per_capability
+    return tuple(
+        sorted((capability, model) for capability in constraints for model in constraints[capability].models)
+    )
+
+
+def _parse(raw: bytes) -> livepeer_pb2.Capabilities:
+    try:
+        message = livepeer_pb2.Capabilities.FromString(raw)
+    except DecodeError as error:
+        raise BadRequest(INVALID_PROTOBUF, "invalid_capabilities") from error
+    if len(message.bitstring) > _MOST_WORDS:
+        raise BadRequest(
+            f"capabilities name more than {_MOST_WORDS * 64} kinds of work", "invalid_capabilities"
+        )
+    return message
+
+
+def _set_bits(words: Iterable[int]) -> list[int]:
+    return [64 * at + bit for at, word in enumerate(words) for bit in range(64) if word >> bit & 1]

@@ -1,0 +1,134 @@
+"""What an orchestrator offers: its price, ticket parameters and auth token, read from untrusted protobuf."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from google.protobuf.message import DecodeError
+
+from signing.pm import livepeer_pb2
+from signing.pm.request_json import BadRequest
+from signing.pm.tickets import MAX_UINT256, ZERO_HASH
+
+INVALID_PROTOBUF = "proto: cannot parse invalid wire-format data"
+REFRESH_BEFORE_EXPIRY_SECONDS = 180
+
+_LONGEST_URL = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketParams:
+    """The parameters of one batch of tickets; integers are unsigned and fit in 256 bits.
+
+    The creation round is 0 and its hash all zero where the orchestrator sent none.
+    """
+
+    recipient: bytes
+    face_value: int
+    win_prob: int
+    recipient_rand_hash: bytes
+    seed: int
+    expiration_block: int
+    creation_round: int
+    creation_round_block_hash: bytes
+
+    @property
+    def has_creation_round(self) -> bool:
+        """Whether the orchestrator named a round and its block hash; else the signer chooses."""
+        return self.creation_round != 0 and self.creation_round_block_hash != ZERO_HASH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthToken:
+    """The orchestrator's own proof of a session; `raw` is the whole message, unknown fields included."""
+
+    raw: bytes
+    session_id: str
+    expiration: int
+
+    def needs_refresh(self, now_ns: int) -> bool:
+        """Whether it expires within three minutes of `now_ns` (Unix nanoseconds)."""
+        return now_ns > (self.expiration - REFRESH_BEFORE_EXPIRY_SECONDS) * 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestratorInfo:
+    """An offer. Nothing in it is signed: a client may have made it up.
+
+    `price_info` is the whole price message, unknown fields included. `transcoder` is the service URL,
+    empty where it could not stand in a header.
+    """
+
+    address: bytes
+    transcoder: str
+    price_per_unit: int
+    pixels_per_unit: int
+    price_info: bytes
+    ticket_params: TicketParams
+    auth_token: AuthToken | None
+
+    def price(self) -> Fraction:
+        """Wei per unit."""
+        return Fraction(self.price_per_unit, self.pixels_per_unit)
+
+
+def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
+    """Read an offer that has a price and ticket parameters. Raises BadRequest."""
+    try:
+        message = livepeer_pb2.OrchestratorInfo.FromString(raw)
+    except DecodeError as error:
+        raise BadRequest(INVALID_PROTOBUF, "invalid_orchestrator") from error
+    price = message.price_info
+    if not price.price_per_unit or not price.pixels_per_unit:
+        raise BadRequest("missing or zero priceInfo", "missing_price")
+    if not message.HasField("ticket_params"):
+        raise BadRequest("missing ticketParams in OrchestratorInfo", "missing_ticket_params")
+    return OrchestratorInfo(
+        address=window(message.address, 20),
+        transcoder=_header_text(message.transcoder),
+        price_per_unit=price.price_per_unit,
+        pixels_per_unit=price.pixels_per_unit,
+        price_info=price.SerializeToString(),
+        ticket_params=parse_ticket_params(message.ticket_params),
+        auth_token=_auth_token(message),
+    )
+
+
+def parse_ticket_params(message: livepeer_pb2.TicketParams) -> TicketParams:
+    """Raises BadRequest for numbers that no contract can hold."""
+    round_ = message.expiration_params.creation_round
+    if round_ < 0:
+        raise BadRequest("ticketParams creation round is negative", "invalid_ticket_params")
+    return TicketParams(
+        recipient=window(message.recipient, 20),
+        face_value=_uint256("face_value", message.face_value),
+        win_prob=_uint256("win_prob", message.win_prob),
+        recipient_rand_hash=window(message.recipient_rand_hash, 32),
+        seed=_uint256("seed", message.seed),
+        expiration_block=_uint256("expiration_block", message.expiration_block),
+        creation_round=round_,
+        creation_round_block_hash=window(message.expiration_params.creation_round_block_hash, 32),
+    )
+
+
+def window(raw: bytes, length: int) -> bytes:
+    """The last `length` bytes, padded with zeros in front."""
+    return raw[-length:].rjust(length, b"\0")
+
+
+def _uint256(name: str, raw: bytes) -> int:
+    value = int.from_bytes(raw)
+    if value > MAX_UINT256:
+        raise BadRequest(f"ticketParams {name} exceeds 256 bits", "invalid_ticket_params")
+    return value
+
+
+def _auth_token(message: livepeer_pb2.OrchestratorInfo) -> AuthToken | None:
+    if not message.HasField("auth_token"):
+        return None
+    token = message.auth_token
+    return AuthToken(raw=token.SerializeToString(), session_id=token.session_id, expiration=token.expiration)
+
+
+def _header_text(url: str) -> str:
+    fits = len(url) <= _LONGEST_URL and all("!" <= character <= "~" for character in url)
+    return url if fits else ""

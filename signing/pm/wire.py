@@ -1,0 +1,225 @@
+"""The payment route's bytes: a request body in, the payment and segment credential headers out."""
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from signing.pm import livepeer_pb2
+from signing.pm.capabilities import capability_models, normalise_capabilities
+from signing.pm.orchestrator_info import (
+    AuthToken,
+    OrchestratorInfo,
+    TicketParams,
+    parse_orchestrator_info,
+    window,
+)
+from signing.pm.request_json import (
+    BadRequest,
+    bytes_member,
+    int64_member,
+    number_text_member,
+    object_member,
+    read_object,
+    text_member,
+)
+from signing.pm.state import SealedState
+from signing.pm.tickets import keccak256
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "AuthToken",
+    "BadRequest",
+    "OrchestratorInfo",
+    "PaymentRequest",
+    "RequestTooLarge",
+    "SealedState",
+    "TicketParams",
+    "checksum_address",
+    "encode_payment",
+    "encode_seg_creds",
+    "normalise_capabilities",
+    "orchestrator_info_digest",
+    "parse_orchestrator_info",
+    "parse_request",
+    "seg_creds_digest",
+    "window",
+]
+
+MAX_BODY_BYTES = 256 * 1024
+
+_LONGEST_ORCHESTRATOR_INFO = 64 * 1024
+_LONGEST_CAPABILITIES = 16 * 1024
+_LONGEST_STATE = 16 * 1024
+_LONGEST_SIG = 128
+_LONGEST_APP = 256
+_LONGEST_KIND = 64
+_MANIFEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_HASH_OF_NOTHING = keccak256(b"")
+
+
+class RequestTooLarge(ValueError):
+    """The body is longer than any honest request (413)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRequest:
+    """A payment request, understood but not yet believed.
+
+    `state` is None for a new session, `manifest_id` and `app` are empty when absent, `kind` is the raw
+    job type. `max_price` has the members `parse_max_price` reads. `capabilities` are normalised bytes.
+    `digest` is equal for two bodies of the same meaning.
+    """
+
+    orchestrator: OrchestratorInfo
+    state: SealedState | None
+    manifest_id: str
+    app: str
+    in_pixels: int
+    kind: str
+    max_price: Mapping[str, str] | None
+    capabilities: bytes | None
+    models: tuple[tuple[int, str], ...]
+    digest: bytes
+
+
+def parse_request(body: bytes) -> PaymentRequest:
+    """Read a request body and its offer. Raises BadRequest or RequestTooLarge.
+
+    Left to the caller, in this order: the state's seal and match, a manifest id for a continued session,
+    the auth token, ticket limits, the job type and the price ceilings.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestTooLarge(f"the body exceeds {MAX_BODY_BYTES} bytes")
+    members = read_object(body)
+    offer = bytes_member(members, "orchestrator", _LONGEST_ORCHESTRATOR_INFO)
+    state = _state(members)
+    manifest_id = text_member(members, "ManifestID")
+    app = text_member(members, "app")
+    in_pixels = int64_member(members, "inPixels")
+    kind = text_member(members, "type")
+    max_price = _max_price(members)
+    capabilities = bytes_member(members, "capabilities", _LONGEST_CAPABILITIES)
+    if not offer:
+        raise BadRequest("missing orchestrator", "missing_orchestrator")
+    _check_labels(manifest_id, app, kind)
+    return PaymentRequest(
+        orchestrator=parse_orchestrator_info(offer),
+        state=state,
+        manifest_id=manifest_id,
+        app=app,
+        in_pixels=in_pixels,
+        kind=kind,
+        max_price=max_price,
+        capabilities=normalise_capabilities(capabilities) if capabilities else None,
+        models=capability_models(capabilities) if capabilities else (),
+        digest=_digest(offer, state, manifest_id, app, in_pixels, kind, max_price, capabilities),
+    )
+
+
+def encode_payment(
+    *,
+    params: TicketParams,
+    sender: bytes,
+    creation_round: int,
+    creation_round_block_hash: bytes,
+    first_nonce: int,
+    signatures: Sequence[bytes],
+    price_info: bytes,
+) -> str:
+    """The Livepeer-Payment header: tickets with rising nonces, and the offered price unchanged."""
+    payment = livepeer_pb2.Payment(sender=sender)
+    ticket_params = payment.ticket_params
+    ticket_params.recipient = params.recipient
+    ticket_params.face_value = _minimal_bytes(params.face_value)
+    ticket_params.win_prob = _minimal_bytes(params.win_prob)
+    ticket_params.recipient_rand_hash = params.recipient_rand_hash
+    ticket_params.seed = _minimal_bytes(params.seed)
+    ticket_params.expiration_block = _minimal_bytes(params.expiration_block)
+    payment.expiration_params.creation_round = creation_round
+    payment.expiration_params.creation_round_block_hash = creation_round_block_hash
+    for nonce, signature in enumerate(signatures, start=first_nonce):
+        payment.ticket_sender_params.add(sender_nonce=nonce, sig=signature)
+    payment.expected_price.MergeFromString(price_info)
+    return b64encode(payment.SerializeToString()).decode()
+
+
+def encode_seg_creds(
+    *, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None
+) -> str:
+    """The Livepeer-Segment header of a live payment; `auth_token` and `capabilities` are whole messages."""
+    segment = livepeer_pb2.SegData(
+        manifest_id=manifest_id.encode(), hash=_HASH_OF_NOTHING, profiles=b"invalid", sig=signature
+    )
+    if capabilities is not None:
+        segment.capabilities.MergeFromString(capabilities)
+    segment.auth_token.MergeFromString(auth_token)
+    return b64encode(segment.SerializeToString(deterministic=True)).decode()
+
+
+def seg_creds_digest(manifest_id: str) -> bytes:
+    """The 32 bytes the sender signs for segment credentials: a live payment's segment is empty."""
+    return keccak256(manifest_id.encode() + bytes(32) + _HASH_OF_NOTHING)
+
+
+def orchestrator_info_digest(address: bytes) -> bytes:
+    """The 32 bytes the sender signs to introduce itself to orchestrators."""
+    return keccak256(checksum_address(address).encode())
+
+
+def checksum_address(address: bytes) -> str:
+    """The mixed-case spelling of EIP-55."""
+    digits = address.hex()
+    mask = keccak256(digits.encode()).hex()
+    pairs = zip(digits, mask, strict=False)
+    return "0x" + "".join(digit.upper() if nibble >= "8" else digit for digit, nibble in pairs)
+
+
+def _state(members: Mapping[str, object]) -> SealedState | None:
+    state = object_member(members, "state") or {}
+    raw = bytes_member(state, "State", _LONGEST_STATE)
+    sig = bytes_member(state, "Sig", _LONGEST_SIG)
+    return SealedState(state=raw, sig=sig) if raw or sig else None
+
+
+def _max_price(members: Mapping[str, object]) -> dict[str, str] | None:
+    given = object_member(members, "maxPrice")
+    if given is None:
+        return None
+    return {
+        "price": number_text_member(given, "price"),
+        "currency": text_member(given, "currency"),
+        "unit": text_member(given, "unit"),
+    }
+
+
+def _check_labels(manifest_id: str, app: str, kind: str) -> None:
+    # The manifest id opens a signed message, so it may hold nothing that could imitate a ticket.
+    if manifest_id and not _MANIFEST_ID.fullmatch(manifest_id):
+        raise BadRequest("ManifestID must be 1 to 128 of A-Z a-z 0-9 _ . : -", "invalid_manifest_id")
+    if len(app) > _LONGEST_APP:
+        raise BadRequest(f"app is longer than {_LONGEST_APP} characters", "app_too_long")
+    if len(kind) > _LONGEST_KIND:
+        raise BadRequest("invalid job type", "invalid_job_type")
+
+
+def _digest(
+    offer: bytes,
+    state: SealedState | None,
+    manifest_id: str,
+    app: str,
+    in_pixels: int,
+    kind: str,
+    max_price: Mapping[str, str] | None,
+    capabilities: bytes,
+) -> bytes:
+    """SHA-256 over every member with its length in front, so that no two requests run together."""
+    parts = [offer, capabilities, manifest_id.encode(), app.encode(), kind.encode(), b"%d" % in_pixels]
+    parts += [state.state, state.sig] if state else [b"", b""]
+    parts += [max_price[name].encode() for name in ("price", "currency", "unit")] if max_price else []
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
+
+
+def _minimal_bytes(value: int) -> bytes:
+    return value.to_bytes((value.bit_length() + 7) // 8)
