@@ -162,8 +162,8 @@ class TopUp(models.Model):
     amount_cents = models.PositiveIntegerField()
     currency = models.CharField(max_length=3, default="usd")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.STARTED)
-    checkout_session_id = models.CharField(max_length=120, unique=True, null=True, blank=True)  # noqa: DJ001
-    payment_intent_id = models.CharField(max_length=120, unique=True, null=True, blank=True)  # noqa: DJ001
+    checkout_session_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
+    payment_intent_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
     checkout_url = models.URLField(max_length=500, blank=True)
     failure = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -1,0 +1,80 @@
+"""The chart of accounts and the posting rules: pure functions from an event to its transfers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Asset = Literal["USD", "ETH"]
+
+STRIPE_BALANCE = 1100
+TREASURY_WALLET = 1300
+DEPOSIT = 1310
+RESERVE = 1320
+PREPAID = 2100
+ACCRUED_TICKETS = 2300
+EQUITY = 3000
+USAGE_REVENUE = 4000
+NETWORK_COST = 5000
+GAS = 5200
+STRIPE_FEES = 6100
+ETH_GAINS = 7200
+ETH_WORLD = 9100
+
+# number: (name, side on which the account normally stands)
+CHART: dict[int, tuple[str, Literal["debit", "credit"]]] = {
+    STRIPE_BALANCE: ("Stripe balance", "debit"),
+    TREASURY_WALLET: ("ETH treasury wallet", "debit"),
+    DEPOSIT: ("TicketBroker deposit", "debit"),
+    RESERVE: ("TicketBroker reserve", "debit"),
+    PREPAID: ("Customer prepaid balances", "credit"),
+    ACCRUED_TICKETS: ("Accrued ticket liability at expected value", "credit"),
+    EQUITY: ("Equity", "credit"),
+    USAGE_REVENUE: ("Usage revenue", "credit"),
+    NETWORK_COST: ("Network cost at expected value", "debit"),
+    GAS: ("On-chain gas", "debit"),
+    STRIPE_FEES: ("Payment provider fees", "debit"),
+    ETH_GAINS: ("Realised gain and loss on ETH", "credit"),
+    ETH_WORLD: ("ETH outside world (quantity contra)", "debit"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A number of the chart, with a party where several stand under one number."""
+
+    number: int
+    party: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.number in CHART, f"{self.number} is not in the chart of accounts"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """One positive amount of one asset (nano-dollars or wei) from `credit` to `debit`."""
+
+    debit: Account
+    credit: Account
+    asset: Asset
+    amount: int
+
+    def __post_init__(self) -> None:
+        assert self.amount > 0, "a transfer moves a positive amount"
+        assert self.debit != self.credit, "a transfer needs two accounts"
+
+
+def usd(debit: Account, credit: Account, nano_usd: int) -> Transfer:
+    return Transfer(debit=debit, credit=credit, asset="USD", amount=nano_usd)
+
+
+def eth(debit: Account, credit: Account, wei: int) -> Transfer:
+    return Transfer(debit=debit, credit=credit, asset="ETH", amount=wei)
+
+
+def top_up(*, customer_id: int, gross_nano_usd: int) -> list[Transfer]:
+    """A card payment succeeded: the provider owes us the gross amount, we owe the customer as much service."""
+    return [usd(Account(STRIPE_BALANCE), Account(PREPAID, str(customer_id)), gross_nano_usd)]
+
+
+def provider_fee(*, fee_nano_usd: int) -> list[Transfer]:
+    """The provider kept its fee from our balance there."""
+    return [usd(Account(STRIPE_FEES), Account(STRIPE_BALANCE), fee_nano_usd)]
