@@ -1,1 +1,1 @@
-"""A Livepeer orchestrator played locally: it issues ticket parameters, verifies payments and redeems winners."""
+"""An orchestrator played locally: it serves work, verifies every ticket and redeems winners on the chain."""
