@@ -21,6 +21,10 @@ _TIMESTAMP = re.compile(
 )
 _MAX_UINT64 = 2**64 - 1
 
+# The network's software writes strings that are safe inside HTML; no other part of the text has these.
+_HTML_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+_text = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class InvalidSig(Exception):
     """The state was not sealed with a key of ours."""
@@ -59,7 +63,7 @@ class PaymentState:
     def to_bytes(self) -> bytes:
         """The exact JSON text: fixed order, no blanks, `<`, `>` and `&` escaped."""
         last_update = _ZERO_TIME if self.last_update_ns is None else timestamp_text(self.last_update_ns)
-        return (
+        text = (
             f'{{"StateID":{_text(self.state_id)},"PMSessionID":{_text(self.pm_session_id)},'
             f'"LastUpdate":"{last_update}","OrchestratorAddress":{_text(self.orchestrator_address)},'
             f'"App":{_text(self.app)},"AuthExpiry":{self.auth_expiry},"SenderNonce":{self.sender_nonce},'
@@ -67,7 +71,8 @@ class PaymentState:
             f'"InitialPricePerUnit":{self.initial_price_per_unit},'
             f'"InitialPixelsPerUnit":{self.initial_pixels_per_unit},"Type":{_text(self.kind)},'
             f'"SequenceNumber":{self.sequence_number},"AuthID":{_text(self.auth_id)}}}'
-        ).encode()
+        )
+        return text.translate(_HTML_ESCAPES).encode()
 
     def initial_price(self) -> Fraction:
         """Wei per unit. Raises InvalidState when the session has no positive initial price."""
@@ -211,12 +216,3 @@ def _decode(transport: Mapping[str, str]) -> SealedState:
 
 def _mac(key: bytes, raw: bytes) -> bytes:
     return hmac.digest(key, raw, hashlib.sha256)
-
-
-def _text(value: str) -> str:
-    """A JSON string that is also safe inside HTML, as the network's software writes it."""
-    quoted = json.dumps(value, ensure_ascii=False)
-    return quoted.translate(_ESCAPES)
-
-
-_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
