@@ -45,9 +45,7 @@ def check(**changes: Any) -> None:
         "expiration_block": 102,
         "tickets": 10,
         "funds": SenderFunds(deposit_wei=1000, reserve_wei=1, withdraw_round=0),
-        "limits": TicketLimits(
-            max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(1000), deposit_multiplier=1
-        ),
+        "limits": TicketLimits(max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(1000), deposit_multiplier=1),
         "last_seen_l1_block": 100,
         "last_initialized_round": 5,
     }
@@ -113,16 +111,12 @@ def test_a_ticket_that_always_wins_is_refused() -> None:
 
 
 def test_one_ticket_may_pass_where_two_together_do_not() -> None:
-    tight = TicketLimits(
-        max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(150), deposit_multiplier=1
-    )
+    tight = TicketLimits(max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(150), deposit_multiplier=1)
     check(tickets=1, limits=tight)
     assert refusal(tickets=2, limits=tight) is Refusal.TOTAL_EV_TOO_HIGH
 
 
-@pytest.mark.parametrize(
-    ("withdraw_round", "passes"), [(0, True), (2, False), (4, False), (6, False), (7, True)]
-)
+@pytest.mark.parametrize(("withdraw_round", "passes"), [(0, True), (2, False), (4, False), (6, False), (7, True)])
 def test_funds_about_to_unlock_back_nothing(withdraw_round: int, passes: bool) -> None:
     if passes:
         check(funds=funds(withdraw_round=withdraw_round))
@@ -131,9 +125,7 @@ def test_funds_about_to_unlock_back_nothing(withdraw_round: int, passes: bool) -
 
 
 def test_the_face_value_must_fit_in_the_deposit_several_times() -> None:
-    twice = TicketLimits(
-        max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(1000), deposit_multiplier=2
-    )
+    twice = TicketLimits(max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(1000), deposit_multiplier=2)
     check(limits=twice, funds=funds(deposit_wei=2001))
     assert refusal(limits=twice, funds=funds(deposit_wei=1999)) is Refusal.DEPOSIT_TOO_LOW
     assert refusal(limits=twice, funds=funds(deposit_wei=1), face_value=1) is Refusal.DEPOSIT_TOO_LOW
@@ -193,9 +185,7 @@ def test_a_maximum_price_is_a_json_number_above_zero(vector: dict[str, Any]) -> 
         assert parse_max_price(raw, "fixed") == Fraction(vector["ratSetString"])
 
 
-@pytest.mark.parametrize(
-    "price", ["wat", "-1", "", None, True, 1.5, "1e999999999", "1e-401", "9" * 101, 0, -1]
-)
+@pytest.mark.parametrize("price", ["wat", "-1", "", None, True, 1.5, "1e999999999", "1e-401", "9" * 101, 0, -1])
 def test_any_other_maximum_price_is_refused_at_once(price: object) -> None:
     with pytest.raises(InvalidMaxPrice, match=r"^maxPrice.price must be a positive decimal$"):
         parse_max_price({"price": price, "currency": "wei", "unit": "fixed"}, "fixed")

@@ -135,9 +135,7 @@ def test_the_cost_is_what_is_signed_rounded_up_once() -> None:
     fee=rationals.filter(lambda value: value >= 0),
     value=rationals.filter(lambda value: value > 0),
 )
-def test_the_tickets_reach_the_need_and_not_one_more(
-    balance: Fraction, fee: Fraction, value: Fraction
-) -> None:
+def test_the_tickets_reach_the_need_and_not_one_more(balance: Fraction, fee: Fraction, value: Fraction) -> None:
     tickets, need = ticket_count(balance, fee, value), max(fee, value)
     assert balance + tickets * value >= need
     assert tickets == 0 or balance + (tickets - 1) * value < need
@@ -164,9 +162,7 @@ def test_a_rational_survives_its_text(value: Fraction) -> None:
     assert parse_rational(rational_text(value)) == value
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", "1/0", "1.5", " 1", "1/", "/2", "+1", "1/-2", "1" * 1001, "\u0661"]
-)
+@pytest.mark.parametrize("text", ["", "x", "1/0", "1.5", " 1", "1/", "/2", "+1", "1/-2", "1" * 1001, "\u0661"])
 def test_a_text_that_is_no_rational_is_refused(text: str) -> None:
     with pytest.raises(NotARational):
         parse_rational(text)

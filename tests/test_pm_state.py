@@ -60,9 +60,7 @@ def test_a_recorded_state_is_understood_member_by_member(vector: dict[str, Any])
         assert parsed.last_update_ns // 1000 == round(moment.timestamp() * 10**6)
 
 
-@pytest.mark.parametrize(
-    "vector", [v for v in RECORDED if "-05:00" not in v["state"]], ids=lambda v: v["name"]
-)
+@pytest.mark.parametrize("vector", [v for v in RECORDED if "-05:00" not in v["state"]], ids=lambda v: v["name"])
 def test_a_recorded_state_is_written_again_byte_for_byte(vector: dict[str, Any]) -> None:
     assert parse_state(vector["state"].encode()).to_bytes() == vector["state"].encode()
 
@@ -78,12 +76,8 @@ def test_a_time_of_another_zone_is_written_in_utc() -> None:
     balance=st.fractions(),
     sequence=st.integers(0, 2**64 - 1),
 )
-def test_a_state_survives_its_seal(
-    app: str, last_update_ns: int | None, balance: Fraction, sequence: int
-) -> None:
-    state = replace(
-        STATE, app=app, last_update_ns=last_update_ns, balance_wei=balance, sequence_number=sequence
-    )
+def test_a_state_survives_its_seal(app: str, last_update_ns: int | None, balance: Fraction, sequence: int) -> None:
+    state = replace(STATE, app=app, last_update_ns=last_update_ns, balance_wei=balance, sequence_number=sequence)
     assert open_state(seal(state, KEYS), KEYS) == state
 
 

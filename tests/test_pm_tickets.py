@@ -110,9 +110,7 @@ def test_the_networks_fixed_points_hold(changes: dict[str, Any], expected: str) 
     assert Ticket(**(fields | changes)).hash().hex() == expected
 
 
-@pytest.mark.parametrize(
-    ("field", "at"), [(field, at) for field, length in LENGTHS.items() for at in range(length)]
-)
+@pytest.mark.parametrize(("field", "at"), [(field, at) for field, length in LENGTHS.items() for at in range(length)])
 def test_every_byte_of_every_field_changes_the_hash(field: str, at: int) -> None:
     fields = {name: getattr(FULL, name) for name in LENGTHS}
     given_value = fields[field]

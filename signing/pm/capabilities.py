@@ -17,9 +17,7 @@ def normalise_capabilities(raw: bytes) -> bytes:
     Absent capacities are rebuilt as one for each set bit. Raises BadRequest.
     """
     given = _parse(raw)
-    kept = livepeer_pb2.Capabilities(
-        bitstring=given.bitstring, mandatories=given.mandatories, version=given.version
-    )
+    kept = livepeer_pb2.Capabilities(bitstring=given.bitstring, mandatories=given.mandatories, version=given.version)
     kept.constraints.min_version = given.constraints.min_version
     for capability, constraints in given.constraints.per_capability.items():
         models = kept.constraints.per_capability[capability].models
@@ -37,9 +35,7 @@ def normalise_capabilities(raw: bytes) -> bytes:
 def capability_models(raw: bytes) -> tuple[tuple[int, str], ...]:
     """The (capability number, model) pairs the work is bound to, sorted. Raises BadRequest."""
     constraints = _parse(raw).constraints.per_capability
-    return tuple(
-        sorted((capability, model) for capability in constraints for model in constraints[capability].models)
-    )
+    return tuple(sorted((capability, model) for capability in constraints for model in constraints[capability].models))
 
 
 def _parse(raw: bytes) -> livepeer_pb2.Capabilities:
@@ -48,9 +44,7 @@ def _parse(raw: bytes) -> livepeer_pb2.Capabilities:
     except DecodeError as error:
         raise BadRequest(INVALID_PROTOBUF, "invalid_capabilities") from error
     if len(message.bitstring) > _MOST_WORDS:
-        raise BadRequest(
-            f"capabilities name more than {_MOST_WORDS * 64} kinds of work", "invalid_capabilities"
-        )
+        raise BadRequest(f"capabilities name more than {_MOST_WORDS * 64} kinds of work", "invalid_capabilities")
     return message
 
 

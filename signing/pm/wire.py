@@ -145,9 +145,7 @@ def encode_payment(
     return b64encode(payment.SerializeToString()).decode()
 
 
-def encode_seg_creds(
-    *, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None
-) -> str:
+def encode_seg_creds(*, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None) -> str:
     """The Livepeer-Segment header of a live payment; `auth_token` and `capabilities` are whole messages."""
     segment = livepeer_pb2.SegData(
         manifest_id=manifest_id.encode(), hash=_HASH_OF_NOTHING, profiles=b"invalid", sig=signature

@@ -91,9 +91,7 @@ def _sign(vector: dict[str, Any], now_ns: int) -> Answer:
         price_per_unit=session.initial_price_per_unit,
         pixels_per_unit=session.initial_pixels_per_unit,
         balance_wei=session.balance_wei,
-        expected_value_wei=tickets.expected_value(
-            offer.ticket_params.face_value, offer.ticket_params.win_prob
-        ),
+        expected_value_wei=tickets.expected_value(offer.ticket_params.face_value, offer.ticket_params.win_prob),
     )
     ceilings.check_price_growth(
         offer.price(), Fraction(session.initial_price_per_unit, session.initial_pixels_per_unit)
@@ -120,9 +118,7 @@ def _answer_with(
         win_prob=params.win_prob,
         sender_nonce=last_nonce + 1,
         recipient_rand_hash=params.recipient_rand_hash,
-        creation_round=(
-            params.creation_round if params.has_creation_round else int(config["lastInitializedRound"])
-        ),
+        creation_round=(params.creation_round if params.has_creation_round else int(config["lastInitializedRound"])),
         creation_round_block_hash=(
             params.creation_round_block_hash
             if params.has_creation_round
