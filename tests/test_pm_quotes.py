@@ -30,6 +30,10 @@ MISC = load("misc")
 rationals = st.fractions(max_denominator=10**9).map(lambda value: value * 10**12)
 
 
+def figures(priced: Quote) -> list[int | Fraction]:
+    return [priced.units, priced.fee_wei, priced.tickets, priced.cost_wei, priced.balance_after_wei]
+
+
 def quoted(**changes: Any) -> Quote:
     """A 'live' follow-up of 12 s at 3 wei a second, with tickets worth 35 wei and 5 wei in hand."""
     terms: dict[str, Any] = {
@@ -94,10 +98,9 @@ def test_too_short_a_stretch_of_video_has_no_pixel() -> None:
 
 def test_the_networks_example_of_two_payments_holds() -> None:
     first = quoted(seconds=None, balance_wei=Fraction(0))
-    assert (first.units, first.fee_wei, first.tickets, first.balance_after_wei) == (10, 30, 1, 5)
+    assert figures(first) == [10, 30, 1, 35, 5]
     second = quoted(balance_wei=first.balance_after_wei)
-    assert (second.units, second.fee_wei, second.tickets, second.balance_after_wei) == (12, 36, 1, 4)
-    assert second.cost_wei == 35
+    assert figures(second) == [12, 36, 1, 35, 4]
 
 
 def test_a_follow_up_without_elapsed_time_is_no_second_opening() -> None:
@@ -125,9 +128,9 @@ def test_one_payment_carries_at_most_a_hundred_tickets() -> None:
 
 def test_the_cost_is_what_is_signed_rounded_up_once() -> None:
     three = quoted(kind="fixed", price_per_unit=3, balance_wei=Fraction(0), expected_value_wei=Fraction(4, 3))
-    assert (three.tickets, three.cost_wei, three.balance_after_wei) == (3, 4, 1)
+    assert figures(three) == [1, 3, 3, 4, 1]
     one = quoted(kind="fixed", price_per_unit=1, balance_wei=Fraction(0), expected_value_wei=Fraction(4, 3))
-    assert (one.tickets, one.cost_wei, one.balance_after_wei) == (1, 2, Fraction(1, 3))
+    assert figures(one) == [1, 1, 1, 2, Fraction(1, 3)]
 
 
 @given(

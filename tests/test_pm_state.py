@@ -180,9 +180,9 @@ def test_a_state_goes_on_only_with_its_own_orchestrator_app_and_job_type() -> No
 
 def test_a_session_without_a_positive_price_cannot_go_on() -> None:
     assert STATE.initial_price() == Fraction(6, 7)
-    for changes in ({"initial_price_per_unit": 0}, {"initial_pixels_per_unit": -1}):
+    for priceless in (replace(STATE, initial_price_per_unit=0), replace(STATE, initial_pixels_per_unit=-1)):
         with pytest.raises(InvalidState, match=r"^invalid initial price in state$"):
-            replace(STATE, **changes).initial_price()
+            priceless.initial_price()
 
 
 def test_the_zone_of_the_epoch_is_utc() -> None:

@@ -199,9 +199,10 @@ def test_an_offer_needs_a_price_and_ticket_params() -> None:
 
 @pytest.mark.parametrize("field", ["face_value", "win_prob", "seed", "expiration_block"])
 def test_a_number_of_more_than_256_bits_is_refused(field: str) -> None:
-    fits = livepeer_pb2.TicketParams(**{field: bytes(8) + b"\xff" * 32})
+    fits, too_large = livepeer_pb2.TicketParams(), livepeer_pb2.TicketParams()
+    setattr(fits, field, bytes(8) + b"\xff" * 32)
+    setattr(too_large, field, b"\1" + bytes(32))
     assert parse_request(with_offer(offer(ticket_params=fits)))
-    too_large = livepeer_pb2.TicketParams(**{field: b"\1" + bytes(32)})
     assert refusal(with_offer(offer(ticket_params=too_large))) == "invalid_ticket_params"
 
 
