@@ -1,0 +1,1 @@
+"""Sandbox Pay: a small payment provider that speaks the part of the Stripe API the product uses."""

@@ -1,0 +1,162 @@
+"""Charges, and the balance transactions that tell what of them reaches the merchant."""
+
+from sandbox.psp import cards, events, params, payment_methods, reading
+from sandbox.psp.errors import JSON
+from sandbox.psp.world import Call, World, new_id
+
+
+def add(world: World, intent: JSON, method: JSON, *, paid: bool, authenticated: bool) -> JSON:
+    """A charge that went through or was refused. Its balance transaction follows a moment later."""
+    card = payment_methods.behaviour(method)
+    outcome = {
+        "advice_code": None,
+        "network_advice_code": None,
+        "network_decline_code": None if paid else "05",
+        "network_status": "approved_by_network" if paid else "declined_by_network",
+        "reason": None if paid else card.decline_code or card.code,
+        "risk_level": "normal",
+        "risk_score": 20,
+        "seller_message": "Payment complete." if paid else "The bank did not say why it declined.",
+        "type": "authorized" if paid else "issuer_declined",
+    }
+    secure = {
+        "authentication_flow": "challenge",
+        "result": "authenticated",
+        "result_reason": None,
+        "version": "2.2.0",
+    }
+    id = new_id("ch_")
+    charge = {
+        "id": id,
+        "object": "charge",
+        "amount": intent["amount"],
+        "amount_captured": intent["amount"] if paid else 0,
+        "amount_refunded": 0,
+        "application": None,
+        "application_fee": None,
+        "application_fee_amount": None,
+        "balance_transaction": None,
+        "billing_details": method["billing_details"],
+        "calculated_statement_descriptor": world.merchant.upper()[:22],
+        "captured": paid,
+        "created": world.now(),
+        "currency": intent["currency"],
+        "customer": intent["customer"],
+        "description": intent["description"],
+        "disputed": False,
+        "failure_balance_transaction": None,
+        "failure_code": None if paid else card.code,
+        "failure_message": None if paid else card.message,
+        "fraud_details": {},
+        "livemode": False,
+        "metadata": intent["metadata"],
+        "on_behalf_of": None,
+        "outcome": outcome,
+        "paid": paid,
+        "payment_intent": intent["id"],
+        "payment_method": method["id"],
+        "payment_method_details": {
+            "card": _card_details(method, secure if authenticated else None),
+            "type": "card",
+        },
+        "presentment_details": None,
+        "radar_options": {},
+        "receipt_email": intent["receipt_email"],
+        "receipt_number": None,
+        "receipt_url": f"{world.url}/receipts/{id}" if paid else None,
+        "refunded": False,
+        "review": None,
+        "shipping": None,
+        "source": None,
+        "source_transfer": None,
+        "statement_descriptor": intent["statement_descriptor"],
+        "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+        "status": "succeeded" if paid else "failed",
+        "transfer_data": None,
+        "transfer_group": None,
+    }
+    world.store.insert(charge)
+    events.emit(world, "charge.succeeded" if paid else "charge.failed", charge)
+    if paid:
+        due = world.exact_now() + float(world.store.setting("settle_after_seconds", 0.2))
+        world.schedule(due=due, kind="settle_charge", subject=id)
+    return charge
+
+
+def settle(world: World, charge_id: str) -> None:
+    """Books the charge on the merchant's balance: fee taken, net available two days later."""
+    charge = world.need("charge", charge_id)
+    if charge["balance_transaction"] is not None:
+        return
+    amount, fee, now = charge["amount"], cards.card_fee(charge["amount"]), world.now()
+    transaction = {
+        "id": new_id("txn_"),
+        "object": "balance_transaction",
+        "amount": amount,
+        "available_on": now + cards.AVAILABLE_AFTER_SECONDS,
+        "balance_type": "payments",
+        "created": now,
+        "currency": charge["currency"],
+        "description": charge["description"],
+        "exchange_rate": None,
+        "fee": fee,
+        "fee_details": [
+            {
+                "amount": fee,
+                "application": None,
+                "currency": charge["currency"],
+                "description": "Sandbox Pay processing fees",
+                "type": "stripe_fee",
+            }
+        ],
+        "net": amount - fee,
+        "reporting_category": "charge",
+        "source": charge_id,
+        "status": "pending",
+        "type": "charge",
+    }
+    world.store.insert(transaction)
+    settled = world.store.save(charge | {"balance_transaction": transaction["id"]})
+    events.emit(world, "charge.updated", settled, previous={"balance_transaction": None})
+
+
+def retrieve(call: Call) -> JSON:
+    return reading.retrieve("charge", call)
+
+
+def index(call: Call) -> JSON:
+    filters: dict[str, params.Reader] = {"customer": params.string(), "payment_intent": params.string()}
+    return reading.page("charge", call, url="/v1/charges", filters=filters)
+
+
+def retrieve_transaction(call: Call) -> JSON:
+    return reading.retrieve("balance_transaction", call)
+
+
+def index_transactions(call: Call) -> JSON:
+    filters: dict[str, params.Reader] = {
+        "currency": params.currency,
+        "source": params.string(),
+        "type": params.string(),
+    }
+    return reading.page("balance_transaction", call, url="/v1/balance_transactions", filters=filters)
+
+
+def _card_details(method: JSON, three_d_secure: JSON | None) -> JSON:
+    shown = (
+        "brand",
+        "country",
+        "exp_month",
+        "exp_year",
+        "fingerprint",
+        "funding",
+        "last4",
+        "regulated_status",
+    )
+    card = {name: method["card"][name] for name in shown}
+    return card | {
+        "checks": method["card"]["checks"],
+        "network": method["card"]["brand"],
+        "three_d_secure": three_d_secure,
+        "wallet": None,
+    }
