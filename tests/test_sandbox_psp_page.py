@@ -56,7 +56,7 @@ def browser() -> Iterator[Browser]:
 def test_a_customer_is_declined_then_authenticates_then_pays_once(
     psp: Psp, shop: str, browser: Browser, tmp_path: Path
 ) -> None:
-    http_client = stripe.RequestsClient()
+    http_client: Any = stripe.RequestsClient()
     client = stripe.StripeClient(psp.secret_key, base_addresses={"api": psp.url}, http_client=http_client)
     price: Any = {"currency": "usd", "unit_amount": 50_000, "product_data": {"name": "Prepaid credit"}}
     session = client.v1.checkout.sessions.create(

@@ -1,6 +1,7 @@
 """The sandbox provider tells what happened: signed, repeated until taken, and through its own death."""
 
 import contextlib
+import functools
 import http.server
 import threading
 import time
@@ -77,7 +78,7 @@ def receiving(port: int = 0, failing: int = 0) -> Iterator[Receiver]:
 
 @contextlib.contextmanager
 def talking(psp: Psp) -> Iterator[stripe.StripeClient]:
-    http_client = stripe.RequestsClient()
+    http_client: Any = stripe.RequestsClient()
     yield stripe.StripeClient(psp.secret_key, base_addresses={"api": psp.url}, http_client=http_client)
     http_client.close()
 
@@ -205,7 +206,7 @@ def test_each_of_two_receivers_gets_every_event(tmp_path: Path) -> None:
     ):
         psp.pay(open_order(client).id)
         for receiver in (one, two):
-            until(lambda seen=receiver: types(seen), lambda seen: seen == PAID_STORY)
+            until(functools.partial(types, receiver), lambda seen: seen == PAID_STORY)
 
 
 def test_killed_with_deliveries_and_a_settlement_waiting_it_goes_on_where_it_was(psp: Psp, receiver: Receiver) -> None:
