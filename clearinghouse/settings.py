@@ -85,7 +85,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.shell",
             ],
-            "builtins": ["billing.templatetags.money"],
+            "builtins": ["accounts.templatetags.page", "billing.templatetags.money"],
         },
     }
 ]

@@ -1,0 +1,99 @@
+// app.js: theme, copy, dialogs, guarded buttons, busy forms, toasts. No framework; htmx does the rest. Works with a strict CSP.
+(() => {
+  const root = document.documentElement;
+  const store = {
+    get: key => { try { return localStorage.getItem(key) } catch { return null } },
+    set: (key, value) => { try { localStorage.setItem(key, value) } catch { /* storage is off */ } },
+  };
+
+  const setTheme = theme => {
+    if (theme === "auto") root.removeAttribute("data-theme"); else root.dataset.theme = theme;
+    document.querySelectorAll("[data-set-theme]").forEach(b => b.setAttribute("aria-pressed", b.dataset.setTheme === theme));
+    document.dispatchEvent(new Event("themechange"));
+  };
+  setTheme(store.get("theme") || "auto");
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
+
+  const fade = toast => setTimeout(() => toast.remove(), 6000);
+  window.toast = (title, text = "") => {
+    const box = document.querySelector(".toasts"), template = document.getElementById("toast-tpl");
+    if (!box || !template) return;
+    const toast = template.content.firstElementChild.cloneNode(true);
+    toast.querySelector("b").textContent = title;
+    toast.querySelector("p").textContent = text;
+    box.append(toast);
+    fade(toast);
+  };
+  document.querySelectorAll(".toast:not(.toast--bad)").forEach(fade);
+
+  const copied = button => {
+    const use = button.querySelector("use"), was = use?.getAttribute("href");
+    button.classList.add("done");
+    use?.setAttribute("href", "#i-check");
+    document.getElementById("say")?.replaceChildren("Copied");
+    setTimeout(() => { button.classList.remove("done"); use?.setAttribute("href", was) }, 1600);
+  };
+  // Where the clipboard is out of reach (plain http, no permission) the text is selected, ready for Ctrl+C.
+  const select = button => {
+    const text = button.parentElement?.querySelector("code, pre");
+    if (text) getSelection().selectAllChildren(text);
+    document.getElementById("say")?.replaceChildren("Selected; copy it with Ctrl+C");
+  };
+  const copy = async button => {
+    try { await navigator.clipboard.writeText(button.dataset.copy); copied(button) } catch { select(button) }
+  };
+
+  document.addEventListener("click", event => {
+    const b = event.target.closest("[data-copy],[data-open],[data-close],[data-set-theme],[data-print]");
+    // A click on the backdrop closes; a secret that is shown once stays until it is put away.
+    if (!b) { if (event.target.matches?.("dialog:not([data-hold])")) event.target.close(); return }
+    if (b.dataset.setTheme) { store.set("theme", b.dataset.setTheme); setTheme(b.dataset.setTheme) }
+    if ("close" in b.dataset) { if (b.tagName === "A") event.preventDefault(); b.closest("dialog")?.close() }
+    const dialog = b.dataset.open && document.getElementById(b.dataset.open);
+    if (dialog) { event.preventDefault(); dialog.showModal() }
+    if (b.dataset.copy) copy(b);
+    if ("print" in b.dataset) print();
+  });
+  document.addEventListener("cancel", event => { if (event.target.matches?.("dialog[data-hold]")) event.preventDefault() }, true);
+  document.addEventListener("keydown", event => {
+    if (event.key === "Escape") document.querySelectorAll("details.menu[open]").forEach(menu => { menu.open = false; menu.querySelector("summary").focus() });
+    if (event.key === "Escape" && document.querySelector("dialog[data-hold][open]")) event.preventDefault();
+  });
+
+  // A guarded button stays off until the word is typed or the box ticked (data-guard="id").
+  const guard = button => {
+    const field = document.getElementById(button.dataset.guard);
+    if (!field) return;
+    const off = field.type === "checkbox" ? !field.checked : field.value.trim() !== field.dataset.word;
+    if (button.tagName === "A") button.setAttribute("aria-disabled", off); else button.disabled = off;
+  };
+  const guards = scope => scope.querySelectorAll("[data-guard]").forEach(guard);
+  document.addEventListener("input", event => {
+    if (event.target.id) document.querySelectorAll(`[data-guard="${CSS.escape(event.target.id)}"]`).forEach(guard);
+  });
+  document.addEventListener("click", event => {
+    if (event.target.closest("a[aria-disabled=true]")) event.preventDefault();
+  });
+
+  // A form is sent once: its button turns busy, a second submit is dropped until the page comes back.
+  document.addEventListener("submit", event => {
+    const form = event.target, button = event.submitter;
+    if (form.method !== "post" || event.defaultPrevented) return;
+    if (form.dataset.sent) { event.preventDefault(); return }
+    form.dataset.sent = "1";
+    button?.setAttribute("aria-busy", "true");
+  });
+  addEventListener("pageshow", () => {
+    document.querySelectorAll("form[data-sent]").forEach(form => delete form.dataset.sent);
+    document.querySelectorAll("form [aria-busy]").forEach(button => button.removeAttribute("aria-busy"));
+    guards(document);
+  });
+
+  const ready = scope => {
+    guards(scope);
+    scope.querySelectorAll("dialog[data-show]:not([open])").forEach(dialog => dialog.showModal());
+    scope.querySelectorAll("select[data-submit]").forEach(select => select.addEventListener("change", () => select.form.requestSubmit()));
+  };
+  ready(document);
+  document.addEventListener("htmx:load", event => ready(event.target));
+})();
