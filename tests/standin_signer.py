@@ -41,9 +41,7 @@ class Payer:
         return bytes(signed.signature)
 
     def orchestrator_request(self) -> pb.OrchestratorRequest:
-        return pb.OrchestratorRequest(
-            address=self.address, sig=self.sign(keccak256(self.address_text.encode()))
-        )
+        return pb.OrchestratorRequest(address=self.address, sig=self.sign(keccak256(self.address_text.encode())))
 
     def payment(self, info: pb.OrchestratorInfo, nonces: Sequence[int]) -> pb.Payment:
         """A correct payment with one ticket per nonce; tests forge it afterwards."""
@@ -125,9 +123,7 @@ class StandinSigner:
                 return 480, {}
             return self._pay(request, info, name or base64.b64encode(b"%d" % len(self.requests)).decode())
 
-    def _pay(
-        self, request: dict[str, Any], info: pb.OrchestratorInfo, name: str
-    ) -> tuple[int, dict[str, Any]]:
+    def _pay(self, request: dict[str, Any], info: pb.OrchestratorInfo, name: str) -> tuple[int, dict[str, Any]]:
         now = time.time_ns()
         session = self._sessions.setdefault(name, {"balance": Fraction(0), "paid": None, "nonces": {}})
         params = info.ticket_params

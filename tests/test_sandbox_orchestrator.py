@@ -1,19 +1,19 @@
 """The sandbox orchestrator judges payments as a real one does: good tickets count, forged ones do not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from sandbox.orchestrator.chain import ChainState, RedemptionRefused, SenderInfo, Winner
 from sandbox.orchestrator.node import Node, Paid, Refused
 from sandbox.orchestrator.params import InsufficientSenderReserve
 from sandbox.orchestrator.terms import Terms
 from sandbox.orchestrator.till import MAX_ATTEMPTS
 from signing.pm import livepeer_pb2 as pb
+from tests.standin_orchestrator import ChainInMemory
 from tests.standin_signer import Payer, payment_headers, ticket_of
 
 PAYER = Payer(key="0x" + "11" * 32)
@@ -21,56 +21,9 @@ RECIPIENT = bytes.fromhex("3c44cdddb6a900fa2b585dd299e03d12fa4293bc")
 ALWAYS_WINS = Terms(max_face_value_wei=10**12 + 10**6, redeem_delay_seconds=0)
 
 
-@dataclass
-class ChainInMemory:
-    """A chain whose figures a test sets, and which remembers what was redeemed."""
-
-    now: ChainState
-    sender_info: SenderInfo
-    batches: list[Sequence[Winner]]
-    used: set[bytes]
-    refuses: str = ""
-    leaves_out_last: bool = False
-
-    async def state(self) -> ChainState:
-        return self.now
-
-    async def sender(self, address: bytes) -> SenderInfo:
-        return self.sender_info
-
-    async def redeem(self, winners: Sequence[Winner]) -> str:
-        self.batches.append(winners)
-        if self.refuses:
-            raise RedemptionRefused(self.refuses)
-        paid = winners[:-1] if self.leaves_out_last else winners
-        self.used |= {winner.ticket.hash() for winner in paid}
-        return f"0x{len(self.batches):064x}"
-
-    async def settled(self, ticket_hash: bytes) -> bool:
-        return ticket_hash in self.used
-
-
 @pytest.fixture
 def chain() -> ChainInMemory:
-    return ChainInMemory(
-        now=ChainState(
-            l1_block=1000,
-            last_initialized_round=7,
-            creation_round=7,
-            creation_round_block_hash=bytes([7]) * 32,
-            pool_size=2,
-            active=True,
-        ),
-        sender_info=SenderInfo(
-            deposit_wei=10**18,
-            withdraw_round=0,
-            reserve_wei=10**18,
-            claimed_wei=0,
-            claimed_by_us_wei=0,
-        ),
-        batches=[],
-        used=set(),
-    )
+    return ChainInMemory()
 
 
 type NodeMaker = Callable[..., Node]
@@ -257,9 +210,7 @@ def test_an_inactive_recipient_takes_no_payment(make_node: NodeMaker, chain: Cha
     assert refusal(node, PAYER.payment(info, [1]), info) == "400 recipient_not_active"
 
 
-def test_no_params_are_offered_to_a_sender_with_a_small_reserve(
-    make_node: NodeMaker, chain: ChainInMemory
-) -> None:
+def test_no_params_are_offered_to_a_sender_with_a_small_reserve(make_node: NodeMaker, chain: ChainInMemory) -> None:
     chain.sender_info = replace(chain.sender_info, reserve_wei=10**12)
     with pytest.raises(InsufficientSenderReserve):
         offered(make_node())
@@ -312,9 +263,7 @@ def test_a_winner_is_not_redeemed_before_its_delay(make_node: NodeMaker, chain: 
     assert chain.batches == []
 
 
-def test_a_restart_redeems_what_an_earlier_run_won_and_never_twice(
-    make_node: NodeMaker, chain: ChainInMemory
-) -> None:
+def test_a_restart_redeems_what_an_earlier_run_won_and_never_twice(make_node: NodeMaker, chain: ChainInMemory) -> None:
     node = make_node(ALWAYS_WINS)
     win(node, 2)
     chain.used.add(next(iter(_hashes(node))))  # sent just before the crash, but not yet written down

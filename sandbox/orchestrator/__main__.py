@@ -16,9 +16,7 @@ from sandbox.orchestrator.signatures import checksum
 def main() -> None:
     parser = argparse.ArgumentParser(prog="sandbox.orchestrator")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument(
-        "--dir", type=Path, required=True, help="certificate and winning tickets are kept here"
-    )
+    parser.add_argument("--dir", type=Path, required=True, help="certificate and winning tickets are kept here")
     parser.add_argument("--rpc-url", required=True)
     parser.add_argument("--controller", required=True)
     parser.add_argument("--key", default="", help="private key of the recipient; or set ORCHESTRATOR_KEY")

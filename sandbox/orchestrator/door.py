@@ -13,9 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-async def open_door(
-    directory: Path, host: str, port: int, *, grpc_port: int, http_port: int
-) -> asyncio.Server:
+async def open_door(directory: Path, host: str, port: int, *, grpc_port: int, http_port: int) -> asyncio.Server:
     """Listen with TLS on host:port and pipe each connection to one of two plain loopback servers."""
 
     async def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,8 +87,6 @@ def _make_certificate(key_file: Path, certificate_file: Path) -> None:
     )
     key_file.touch(mode=0o600)
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -28,9 +28,7 @@ async def serve_grpc(node: Node) -> tuple[grpc.aio.Server, int]:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         raise AssertionError("abort raises")
 
-    async def ping(
-        request: pb.PingPong, context: "grpc.aio.ServicerContext[pb.PingPong, pb.PingPong]"
-    ) -> pb.PingPong:
+    async def ping(request: pb.PingPong, context: "grpc.aio.ServicerContext[pb.PingPong, pb.PingPong]") -> pb.PingPong:
         return request
 
     methods = {

@@ -141,9 +141,7 @@ class HttpDoors:
         node, base = self._node, self._session_url(session)
         node.require_credit(session.sender, session.session_id, Fraction(session.offer.ticket_ev_wei))
         node.sessions.open(session)
-        return web.json_response(
-            {"session_id": session.session_id, "app_url": base + "/app", "control_url": base}
-        )
+        return web.json_response({"session_id": session.session_id, "app_url": base + "/app", "control_url": base})
 
     async def _call_single_shot(self, request: web.Request) -> web.Response:
         """One paid request, one answer: the price is taken and the session is over."""
@@ -161,9 +159,7 @@ class HttpDoors:
         session = self._open_session(request)
         if session.offer.unit == "fixed":
             raise Refused(409, "fixed_price", "a fixed price is paid once")
-        return _payment_result(
-            await self._node.take_payment(request.headers, runner_session=session.session_id)
-        )
+        return _payment_result(await self._node.take_payment(request.headers, runner_session=session.session_id))
 
     async def _call_session(self, request: web.Request) -> web.Response:
         session = self._open_session(request)

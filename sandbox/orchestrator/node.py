@@ -49,9 +49,7 @@ class Paid:
 class Node:
     """All rooms of the orchestrator, wired; no sockets."""
 
-    def __init__(
-        self, *, address: bytes, chain: Chain, service_uri: str, directory: Path, terms: Terms
-    ) -> None:
+    def __init__(self, *, address: bytes, chain: Chain, service_uri: str, directory: Path, terms: Terms) -> None:
         self.address = address
         self.service_uri = service_uri
         self.terms = terms
@@ -59,7 +57,7 @@ class Node:
         self.offers = offers(terms)
         self.till = Till(directory / "winners.sqlite3", chain, terms)
         self.recipient = Recipient(address=address, terms=terms, keep_winner=self.till.keep)
-        self.trickle = Trickle()
+        self.trickle = Trickle(on_stop=lambda name: self.sessions.close(name, "stopped by the client"))
         self.sessions = Sessions(on_close=self.trickle.close_session)
         self._auth_secret = self.recipient.secret[::-1]
         self._refused: Counter[str] = Counter()
@@ -109,9 +107,7 @@ class Node:
             self._refused[refused.code] += 1
             raise
 
-    async def _take_payment(
-        self, headers: Mapping[str, str], manifest_id: str, runner_session: str | None
-    ) -> Paid:
+    async def _take_payment(self, headers: Mapping[str, str], manifest_id: str, runner_session: str | None) -> Paid:
         payment = self._payment(headers.get("Livepeer-Payment", ""))
         segment = self.credentials(headers, payment.sender)
         token, session_id = segment.auth_token, segment.auth_token.session_id

@@ -98,9 +98,7 @@ class Recipient:
             ),
         )
 
-    def receive(
-        self, payment: pb.Payment, price: Price, sender_info: SenderInfo, chain: ChainState
-    ) -> Receipt:
+    def receive(self, payment: pb.Payment, price: Price, sender_info: SenderInfo, chain: ChainState) -> Receipt:
         """Judge the tickets in order.
 
         What is wrong with the whole payment ends it at once. What is wrong with one ticket lets the rest be
@@ -139,9 +137,7 @@ class Recipient:
             params.aux_data(abs(expiration.creation_round), expiration.creation_round_block_hash),
         )
 
-    def _fatal(
-        self, payment: pb.Payment, rand: int, sender_info: SenderInfo, chain: ChainState
-    ) -> Refusal | None:
+    def _fatal(self, payment: pb.Payment, rand: int, sender_info: SenderInfo, chain: ChainState) -> Refusal | None:
         withdraw_round = sender_info.withdraw_round
         if withdraw_round and withdraw_round <= chain.last_initialized_round + 1:
             return SENDER_UNLOCKING

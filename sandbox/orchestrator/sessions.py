@@ -54,9 +54,7 @@ class Sessions:
     def find(self, session_id: str) -> Session | None:
         return self.sessions.get(session_id)
 
-    def credit(
-        self, sender: bytes, manifest_id: str, price: Price, tickets: int, value_wei: Fraction
-    ) -> None:
+    def credit(self, sender: bytes, manifest_id: str, price: Price, tickets: int, value_wei: Fraction) -> None:
         """Book accepted tickets; the first payment opens the account at its `price`."""
         account = self.accounts.setdefault((sender, manifest_id), Account(price=price))
         account.credit_wei += value_wei

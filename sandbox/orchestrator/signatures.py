@@ -26,7 +26,5 @@ def checksum(address: bytes) -> str:
     """The mixed-case text of a 20-byte address (EIP-55)."""
     text = address.hex()
     marks = keccak256(text.encode()).hex()
-    letters = (
-        letter.upper() if int(mark, 16) > 7 else letter for letter, mark in zip(text, marks, strict=False)
-    )
+    letters = (letter.upper() if int(mark, 16) > 7 else letter for letter, mark in zip(text, marks, strict=False))
     return "0x" + "".join(letters)

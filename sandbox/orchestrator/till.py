@@ -111,8 +111,7 @@ class Till:
     def _note_failure(self, row: sqlite3.Row, reason: str) -> None:
         final = row["attempts"] + 1 >= MAX_ATTEMPTS or any(text in reason for text in _FINAL_REASONS)
         self._database.execute(
-            "update winner set state = ?, attempts = attempts + 1, reason = ?, won_at = ? "
-            "where ticket_hash = ?",
+            "update winner set state = ?, attempts = attempts + 1, reason = ?, won_at = ? where ticket_hash = ?",
             # Counting the delay from now spaces the attempts out.
             ("failed" if final else "won", reason, time.time(), row["ticket_hash"]),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -34,6 +35,7 @@ class Channel:
 class Trickle:
     """The channels of all sessions, named '<session>-<role>'; '-in' is copied to '-out', our whole model."""
 
+    on_stop: Callable[[str], None]
     channels: dict[str, Channel] = field(default_factory=dict)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -92,9 +94,12 @@ class Trickle:
         return web.Response()
 
     async def _delete(self, request: web.Request) -> web.Response:
-        channel = self._find(request)
-        del self.channels[request.match_info["name"]]
+        """The writer is done; when the input ends, so does the session."""
+        name, channel = request.match_info["name"], self._find(request)
+        del self.channels[name]
         await _close(channel)
+        if name.endswith("-in"):
+            self.on_stop(name.removesuffix("-in"))
         return web.Response()
 
     def _find(self, request: web.Request) -> Channel:

@@ -1,0 +1,1 @@
+"""Gateways played locally: customers without Ethereum keys that pay an orchestrator through the signer."""
