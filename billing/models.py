@@ -21,9 +21,7 @@ class LedgerAccount(models.Model):
     party = models.CharField(max_length=80, blank=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["number", "asset", "party"], name="one_account_per_party")
-        ]
+        constraints = [models.UniqueConstraint(fields=["number", "asset", "party"], name="one_account_per_party")]
 
     def __str__(self) -> str:
         return f"{self.number} {self.asset} {self.party}".strip()
@@ -67,17 +65,13 @@ class Transfer(models.Model):
 class Wallet(models.Model):
     """What a customer can spend now; only ledger functions change it."""
 
-    customer = models.OneToOneField(
-        Customer, on_delete=models.PROTECT, primary_key=True, related_name="wallet"
-    )
+    customer = models.OneToOneField(Customer, on_delete=models.PROTECT, primary_key=True, related_name="wallet")
     available_nano_usd = NanoUsdField(default=0)
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                name="wallet_never_below_zero", condition=models.Q(available_nano_usd__gte=0)
-            )
+            models.CheckConstraint(name="wallet_never_below_zero", condition=models.Q(available_nano_usd__gte=0))
         ]
 
 
@@ -110,9 +104,7 @@ class EthUsdRate(models.Model):
     recorded_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["feed_address", "feed_round"], name="one_rate_per_round")
-        ]
+        constraints = [models.UniqueConstraint(fields=["feed_address", "feed_round"], name="one_rate_per_round")]
 
 
 class Usage(models.Model):
@@ -164,14 +156,26 @@ class TopUp(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.STARTED)
     checkout_session_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
     payment_intent_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
-    checkout_url = models.URLField(max_length=500, blank=True)
+    balance_transaction_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
+    fee_cents = models.PositiveIntegerField(null=True, blank=True)
+    card = models.CharField(max_length=40, blank=True, help_text="Brand and last four digits, for the reader.")
+    receipt_url = models.URLField(max_length=2000, blank=True)
+    checkout_url = models.URLField(max_length=2000, blank=True)
     failure = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     checked_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["customer", "created_at"], name="top_up_by_customer")]
+        indexes = [
+            models.Index(fields=["customer", "created_at"], name="top_up_by_customer"),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(status__in=["started", "open"])
+                | models.Q(status="paid", balance_transaction_id=None),
+                name="unfinished_top_ups",
+            ),
+        ]
 
 
 class StripeEvent(models.Model):
@@ -184,9 +188,8 @@ class StripeEvent(models.Model):
     received_at = models.DateTimeField(db_default=Now(), editable=False)
     handled_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
+    not_before = models.DateTimeField(db_default=Now(), editable=False)
     error = models.CharField(max_length=300, blank=True)
 
     class Meta:
-        indexes = [
-            models.Index(fields=["received_at"], condition=models.Q(handled_at=None), name="unhandled_events")
-        ]
+        indexes = [models.Index(fields=["not_before"], condition=models.Q(handled_at=None), name="unhandled_events")]
