@@ -101,7 +101,7 @@ def _legs(transfers: Sequence[Transfer]) -> str:
     )
 
 
-def _call(statement: str, parameters: Sequence[object]) -> int | None:
+def _call(statement: str, parameters: Sequence[str | int | datetime | None]) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         row = cursor.fetchone()

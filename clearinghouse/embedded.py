@@ -69,7 +69,7 @@ def _unprivileged(directory: Path) -> Callable[[], None]:
     if os.geteuid() != 0:
         return _die_quickly_with_parent
     with contextlib.suppress(subprocess.SubprocessError):
-        subprocess.run(["/bin/true"], preexec_fn=_in_user_namespace, check=True)  # noqa: PLW1509
+        subprocess.run(["/bin/true"], preexec_fn=_in_user_namespace, check=True)
         return _in_user_namespace
     nobody = pwd.getpwnam("nobody")
     os.chown(directory, nobody.pw_uid, nobody.pw_gid)
@@ -108,7 +108,7 @@ class Postgres:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=demote,  # noqa: PLW1509
+                preexec_fn=demote,
                 start_new_session=True,
             )
         self.url = f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
@@ -143,7 +143,7 @@ class Postgres:
             ],
             capture_output=True,
             text=True,
-            preexec_fn=demote,  # noqa: PLW1509
+            preexec_fn=demote,
         )
         if done.returncode != 0:
             raise EmbeddedServerFailed(f"The embedded PostgreSQL could not be made: {done.stderr.strip()}")
@@ -156,9 +156,7 @@ class Postgres:
                 raise EmbeddedServerFailed(f"The embedded PostgreSQL did not start; see {log}.")
             try:
                 with psycopg.connect(maintenance, autocommit=True, connect_timeout=5) as connection:
-                    exists = connection.execute(
-                        "SELECT 1 FROM pg_database WHERE datname = %s", [NAME]
-                    ).fetchone()
+                    exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone()
                     if not exists:
                         connection.execute(f'CREATE DATABASE "{NAME}"')
                 return
@@ -189,7 +187,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=die_with_parent,  # noqa: PLW1509
+                preexec_fn=die_with_parent,
                 start_new_session=True,
             )
         self.url = f"redis://:{password}@127.0.0.1:{port}/0"

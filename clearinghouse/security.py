@@ -5,9 +5,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 # Unfold's console styles elements inline and evaluates its Alpine expressions; the customers' pages need neither.
-_STAFF = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-)
+_STAFF = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
 _PAGES = "default-src 'self'; "
 _ALL = "img-src 'self' data:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
 

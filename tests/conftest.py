@@ -1,29 +1,39 @@
-"""The stage for every test: a real PostgreSQL, and one cast of people."""
+"""The stage for every test; tests/stage.py has started PostgreSQL before Django read its settings."""
 
-import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.backends.postgresql.operations import DatabaseOperations
 
-# Settings are read once, at import: the test run gets its own LOCAL_DIR and database before Django starts.
-_LOCAL_DIR = Path(tempfile.mkdtemp(prefix="clearinghouse-tests-"))
-os.environ.setdefault("LOCAL_DIR", str(_LOCAL_DIR))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Starts the embedded PostgreSQL for this process when no DATABASE_URL is given."""
-    if os.environ.get("DATABASE_URL"):
-        return
-    from clearinghouse.embedded import Postgres
-
-    server = Postgres(_LOCAL_DIR / "postgres", options={"max_connections": "200"})
-    server.start()
-    os.environ["DATABASE_URL"] = server.url
-    config.add_cleanup(server.stop)
+from tests import stage
 
 
 @pytest.fixture
-def local_dir() -> Iterator[Path]:
-    yield _LOCAL_DIR
+def local_dir() -> Path:
+    return stage.LOCAL_DIR
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _books_can_be_cleared_between_tests() -> Iterable[None]:
+    """Between transactional tests Django truncates; the books refuse that, even to their owner.
+
+    Only here the triggers are switched off for that one statement, which also clears the tables made in SQL.
+    """
+
+    def clear(operations: DatabaseOperations, sql_list: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
+                " WHERE schemaname = 'public' AND tablename <> 'django_migrations'"
+            )
+            (tables,) = cursor.fetchone()
+            cursor.execute("SET session_replication_role = replica")
+            cursor.execute(f"TRUNCATE {tables} CASCADE")
+            cursor.execute("SET session_replication_role = DEFAULT")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "execute_sql_flush", clear)
+        yield

@@ -1,0 +1,92 @@
+"""What must hold in the books at any moment: one query per invariant, each giving a number that must be 0."""
+
+from django.db import connection, transaction
+
+# Each query counts violations or sums absolute differences in nano-dollars or wei.
+# Accounts: 2100 customers' prepaid balances, 2300 accrued tickets, 4000 usage revenue (the chart is in postings).
+INVARIANTS: dict[str, str] = {
+    # Every debit has its credit: a transfer has both by construction, so the whole adds up to nothing.
+    "usd_out_of_balance_nano_usd": "SELECT sum(balance) FROM billing_account_balance WHERE asset = 'USD'",
+    "eth_out_of_balance_wei": "SELECT sum(balance) FROM billing_account_balance WHERE asset = 'ETH'",
+    "transfers_between_assets": """
+        SELECT count(*) FROM billing_transfer t
+        JOIN billing_ledgeraccount d ON d.id = t.debit_id JOIN billing_ledgeraccount c ON c.id = t.credit_id
+        WHERE d.asset <> c.asset OR (d.asset = 'ETH') <> (t.amount_wei IS NOT NULL)""",
+    "journals_without_transfers": """
+        SELECT count(*) FROM billing_journal j
+        WHERE NOT EXISTS (SELECT 1 FROM billing_transfer t WHERE t.journal_id = j.id)""",
+    # A wallet is exactly what was credited less what was charged.
+    "wallets_differ_from_entries_and_usage_nano_usd": """
+        SELECT sum(abs(coalesce(w.available_nano_usd, 0) - coalesce(e.total, 0) + coalesce(u.total, 0)))
+        FROM accounts_customer c
+        LEFT JOIN billing_wallet w ON w.customer_id = c.id
+        LEFT JOIN (SELECT customer_id, sum(amount_nano_usd) AS total FROM billing_walletentry
+                   GROUP BY customer_id) e ON e.customer_id = c.id
+        LEFT JOIN (SELECT customer_id, sum(charge_nano_usd) AS total FROM billing_usage
+                   GROUP BY customer_id) u ON u.customer_id = c.id""",
+    "wallets_below_zero": "SELECT count(*) FROM billing_wallet WHERE available_nano_usd < 0",
+    # What the books owe each customer is its wallet, once usage that waits for the poster is taken into account.
+    "wallets_differ_from_account_2100_nano_usd": """
+        SELECT sum(abs(coalesce(w.available_nano_usd, 0) + coalesce(b.balance, 0) + coalesce(u.waiting, 0)))
+        FROM accounts_customer c
+        LEFT JOIN billing_wallet w ON w.customer_id = c.id
+        LEFT JOIN billing_account_balance b
+            ON b.number = 2100 AND b.asset = 'USD' AND b.party = c.id::text
+        LEFT JOIN (SELECT customer_id, sum(charge_nano_usd) AS waiting FROM billing_usage
+                   WHERE journal_id IS NULL GROUP BY customer_id) u ON u.customer_id = c.id""",
+    "usage_differs_from_its_journals_nano_usd": """
+        SELECT sum(abs(u.total - coalesce(t.total, 0)))
+        FROM (SELECT journal_id, sum(charge_nano_usd) AS total FROM billing_usage
+              WHERE journal_id IS NOT NULL GROUP BY journal_id) u
+        LEFT JOIN (SELECT x.journal_id, sum(x.amount_nano_usd) AS total FROM billing_transfer x
+                   JOIN billing_ledgeraccount a ON a.id = x.credit_id AND a.number = 4000
+                   GROUP BY x.journal_id) t USING (journal_id)""",
+    "usage_differs_from_its_journals_wei": """
+        SELECT sum(abs(u.total - coalesce(t.total, 0)))
+        FROM (SELECT journal_id, sum(cost_wei) AS total FROM billing_usage
+              WHERE journal_id IS NOT NULL GROUP BY journal_id) u
+        LEFT JOIN (SELECT x.journal_id, sum(x.amount_wei) AS total FROM billing_transfer x
+                   JOIN billing_ledgeraccount a ON a.id = x.credit_id AND a.number = 2300
+                   GROUP BY x.journal_id) t USING (journal_id)""",
+    "usage_journals_without_usage": """
+        SELECT count(*) FROM billing_journal j WHERE j.kind = 'usage'
+        AND NOT EXISTS (SELECT 1 FROM billing_usage u WHERE u.journal_id = j.id)""",
+    "charges_that_differ_from_their_rate_nano_usd": """
+        SELECT sum(abs(u.charge_nano_usd - billing_price_nano_usd(u.cost_wei, r.nano_usd_per_eth, u.markup_bps)))
+        FROM billing_usage u JOIN billing_ethusdrate r ON r.id = u.rate_id""",
+    # One journal per outside reference, and the same reference on both sides.
+    "references_booked_twice": """
+        SELECT count(*) FROM (SELECT reference FROM billing_journal GROUP BY reference HAVING count(*) > 1) x""",
+    "wallet_entries_that_differ_from_their_journal": """
+        SELECT count(*) FROM billing_walletentry e
+        JOIN billing_journal j ON j.id = e.journal_id
+        WHERE j.customer_id IS DISTINCT FROM e.customer_id OR e.amount_nano_usd <> (
+            SELECT coalesce(sum(t.amount_nano_usd) FILTER (WHERE c.number = 2100), 0)
+                 - coalesce(sum(t.amount_nano_usd) FILTER (WHERE d.number = 2100), 0)
+            FROM billing_transfer t
+            JOIN billing_ledgeraccount d ON d.id = t.debit_id JOIN billing_ledgeraccount c ON c.id = t.credit_id
+            WHERE t.journal_id = e.journal_id)""",
+    "top_ups_paid_but_not_credited": """
+        SELECT count(*) FROM billing_topup t WHERE t.status = 'paid' AND NOT EXISTS (
+            SELECT 1 FROM billing_walletentry e
+            WHERE e.reference = 'stripe:' || t.payment_intent_id AND e.customer_id = t.customer_id
+              AND e.amount_nano_usd = t.amount_cents::bigint * 10000000)""",
+    "top_ups_credited_but_not_paid": """
+        SELECT count(*) FROM billing_walletentry e WHERE e.kind = 'top_up' AND NOT EXISTS (
+            SELECT 1 FROM billing_topup t
+            WHERE 'stripe:' || t.payment_intent_id = e.reference AND t.status = 'paid')""",
+}
+
+
+def invariants() -> dict[str, int]:
+    """Name and figure of every invariant of the money, all read from one snapshot (the caller's, when it has one)."""
+    alone = not connection.in_atomic_block
+    with transaction.atomic(), connection.cursor() as cursor:
+        if alone:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        figures = {}
+        for name, query in INVARIANTS.items():
+            cursor.execute(query)
+            row = cursor.fetchone()
+            figures[name] = int(row[0] or 0) if row else 0
+        return figures

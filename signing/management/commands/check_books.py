@@ -1,0 +1,20 @@
+"""Runs every invariant of the books: each prints a number that must be 0."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from billing import check_books as billing_books
+from signing.treasury import check_books as treasury_books
+
+
+class Command(BaseCommand):
+    help = "Prints `name: number` for every invariant of the books; exits with 1 unless all are 0."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        figures = {**billing_books.invariants(), **treasury_books.invariants()}
+        for name, figure in figures.items():
+            self.stdout.write(f"{name}: {figure}")
+        if any(figures.values()):
+            sys.exit(1)

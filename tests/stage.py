@@ -1,0 +1,24 @@
+"""A plugin loaded before Django reads its settings: a LOCAL_DIR of its own and a real PostgreSQL for the run."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from clearinghouse.embedded import Postgres
+
+LOCAL_DIR = Path(tempfile.mkdtemp(prefix="clearinghouse-tests-"))
+os.environ["LOCAL_DIR"] = str(LOCAL_DIR)
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
+_server: Postgres | None = None
+
+if not os.environ.get("DATABASE_URL"):
+    _server = Postgres(LOCAL_DIR / "postgres", options={"max_connections": "200"})
+    _server.start()
+    os.environ["DATABASE_URL"] = _server.url
+
+
+def pytest_unconfigure() -> None:
+    if _server:
+        _server.stop()
+    shutil.rmtree(LOCAL_DIR, ignore_errors=True)
