@@ -1,0 +1,1 @@
+"""What is read from the chain and sent to it."""
