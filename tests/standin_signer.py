@@ -96,20 +96,22 @@ def payment_headers(payment: pb.Payment, segment: pb.SegData) -> dict[str, str]:
 @dataclass
 class StandinSigner:
     """Answers the two routes gateways need. `refuse_with` makes every payment fail with that status;
-    `refresh_once` answers the next payment of a running session with 480."""
+    `refresh_each` asks every session once, at its first follow-up, for fresh ticket parameters (480)."""
 
     payer: Payer
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     refuse_with: int = 0
-    refresh_once: bool = False
+    who_says: str = ""  # another address than its own
+    refresh_each: bool = False
     tickets: int = 0
+    refreshed: set[str] = field(default_factory=set)
     _sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def who(self) -> dict[str, str]:
         signature = self.payer.orchestrator_request().sig
-        return {"address": self.payer.address_text, "signature": "0x" + signature.hex()}
+        return {"address": self.who_says or self.payer.address_text, "signature": "0x" + signature.hex()}
 
     def pay(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._lock:
@@ -118,8 +120,8 @@ class StandinSigner:
             name = (request.get("state") or {}).get("State")
             if self.refuse_with:
                 return self.refuse_with, {}
-            if name and self.refresh_once:
-                self.refresh_once = False
+            if name and self.refresh_each and name not in self.refreshed:
+                self.refreshed.add(name)
                 return 480, {}
             return self._pay(request, info, name or base64.b64encode(b"%d" % len(self.requests)).decode())
 
