@@ -36,7 +36,7 @@ GRANT EXECUTE ON FUNCTION
 TO clearinghouse_worker;
 
 -- treasury: executes what staff asked for on the chain; it books nothing.
-GRANT SELECT ON signing_treasurytransaction, signing_chainsnapshot, accounts_user TO clearinghouse_treasury;
+GRANT SELECT ON signing_treasurytransaction, signing_chainsnapshot TO clearinghouse_treasury;
 GRANT UPDATE (status, from_address, nonce, raw_transaction, tx_hash, block_number, gas_cost_wei, error, updated_at)
     ON signing_treasurytransaction TO clearinghouse_treasury;
 

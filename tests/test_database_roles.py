@@ -1,0 +1,135 @@
+"""Each service's database role was tried against what it must not do."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.db import connection
+
+from tests import builders
+
+FORBIDDEN = {
+    "web": [
+        # The web can neither credit nor debit nor book, nor touch what the books hold.
+        "SELECT billing_credit(1, 5, 'top_up', 'x', now(), '', '[]')",
+        "SELECT billing_book('x', 'x', now(), '', NULL, '[]')",
+        "SELECT billing_debit(1, 1, gen_random_uuid(), '', '', '', 1, '', 1, 1, 1, 1, 1)",
+        "SELECT billing_post_usage(10)",
+        "SELECT billing_record_rate('0x', 1, 1, now())",
+        "SELECT signing_commit_payments('[]')",
+        "UPDATE billing_wallet SET available_nano_usd = 10",
+        "INSERT INTO billing_wallet (customer_id, available_nano_usd) VALUES (1, 1)",
+        "INSERT INTO billing_walletentry (customer_id, kind, amount_nano_usd, reference) VALUES (1, 'top_up', 1, 'x')",
+        "DELETE FROM billing_journal",
+        "UPDATE billing_journal SET description = 'x'",
+        "INSERT INTO billing_journal (kind, reference, occurred_at) VALUES ('x', 'x', now())",
+        "DELETE FROM billing_transfer",
+        "TRUNCATE billing_journal CASCADE",
+        "UPDATE billing_usage SET charge_nano_usd = 1",
+        "INSERT INTO billing_usage (customer_id) VALUES (1)",
+        "UPDATE billing_topup SET amount_cents = 100000",
+        "UPDATE billing_topup SET payment_intent_id = 'pi_mine'",
+        "DELETE FROM billing_topup",
+        "UPDATE signing_session SET balance_wei = '1'",
+        "UPDATE signing_nonce SET last_nonce = 0",
+        "DELETE FROM signing_payment",
+        "UPDATE signing_treasurytransaction SET status = 'confirmed'",
+        "UPDATE accounts_apikey SET secret_sha256 = ''",
+        "DELETE FROM accounts_auditentry",
+        "UPDATE accounts_auditentry SET action = 'x'",
+        "ALTER TABLE billing_journal DISABLE TRIGGER ALL",
+        "SET ROLE clearinghouse_worker",
+    ],
+    "signer": [
+        # The signer spends only through its own function.
+        "SELECT billing_credit(1, 5, 'top_up', 'x', now(), '', '[]')",
+        "SELECT billing_book('x', 'x', now(), '', NULL, '[]')",
+        "SELECT billing_debit(1, 1, gen_random_uuid(), '', '', '', 1, '', 1, 1, 1, 1, 1)",
+        "SELECT billing_post_usage(10)",
+        "UPDATE billing_wallet SET available_nano_usd = 10",
+        "INSERT INTO billing_usage (customer_id) VALUES (1)",
+        "DELETE FROM billing_journal",
+        "UPDATE signing_nonce SET last_nonce = 0",
+        "UPDATE signing_session SET sequence = 0",
+        "INSERT INTO signing_payment (customer_id) VALUES (1)",
+        "INSERT INTO accounts_apikey (name) VALUES ('x')",
+        "UPDATE accounts_apikey SET revoked_at = NULL",
+        "SELECT password FROM accounts_user",
+        "SELECT * FROM django_session",
+        "SELECT * FROM billing_stripeevent",
+    ],
+    "worker": [
+        # The worker books through functions and never edits what stands.
+        "SELECT billing_debit(1, 1, gen_random_uuid(), '', '', '', 1, '', 1, 1, 1, 1, 1)",
+        "SELECT signing_commit_payments('[]')",
+        "UPDATE billing_wallet SET available_nano_usd = 10",
+        "DELETE FROM billing_journal",
+        "INSERT INTO billing_transfer (amount_nano_usd) VALUES (1)",
+        "UPDATE billing_usage SET journal_id = NULL",
+        "INSERT INTO accounts_apikey (name) VALUES ('x')",
+        "UPDATE accounts_customer SET status = 'active'",
+        "INSERT INTO signing_treasurytransaction (kind) VALUES ('fund')",
+    ],
+    "treasury": [
+        # The treasury sends what staff asked for and touches nothing else.
+        "SELECT billing_credit(1, 5, 'top_up', 'x', now(), '', '[]')",
+        "SELECT billing_book('x', 'x', now(), '', NULL, '[]')",
+        "SELECT signing_commit_payments('[]')",
+        "SELECT available_nano_usd FROM billing_wallet",
+        "INSERT INTO signing_treasurytransaction (kind) VALUES ('fund')",
+        "UPDATE signing_treasurytransaction SET deposit_wei = 1",
+        "DELETE FROM signing_treasurytransaction",
+        "SELECT secret_sha256 FROM accounts_apikey",
+        "SELECT password FROM accounts_user",
+    ],
+}
+ALLOWED = {
+    "web": [
+        "SELECT available_nano_usd FROM billing_wallet",
+        "SELECT * FROM billing_usage",
+        "SELECT * FROM signing_payment",
+    ],
+    "signer": ["SELECT billing_record_rate('0x01', 7, 3000000000000, now())", "SELECT signing_commit_payments('[]')"],
+    "worker": ["SELECT billing_post_usage(10)", "SELECT * FROM billing_account_balance"],
+    "treasury": ["SELECT * FROM signing_treasurytransaction"],
+}
+SERVICES = list(FORBIDDEN)
+
+
+@pytest.fixture
+def roles(django_db_blocker: object, transactional_db: None) -> Iterator[dict[str, psycopg.Connection]]:
+    """A connection as each service's role, as `manage.py service_roles` would let it log in."""
+    builders.top_up(builders.customer(), 10)
+    parameters = connection.get_connection_params()
+    opened = {}
+    for service in SERVICES:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER ROLE clearinghouse_{service} LOGIN PASSWORD 'only-for-this-test'")
+        opened[service] = psycopg.connect(
+            host=parameters["host"],
+            port=parameters["port"],
+            dbname=parameters["dbname"],
+            user=f"clearinghouse_{service}",
+            password="only-for-this-test",
+            autocommit=True,
+        )
+    yield opened
+    for open_connection in opened.values():
+        open_connection.close()
+
+
+def test_every_role_is_refused_what_is_not_its_business(roles: dict[str, psycopg.Connection]) -> None:
+    tried = 0
+    for service, statements in FORBIDDEN.items():
+        for statement in statements:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):  # noqa: PT012
+                print(service, statement)
+                roles[service].execute(statement)
+            tried += 1
+    assert tried == sum(map(len, FORBIDDEN.values())) > 60
+
+
+def test_every_role_can_do_its_own_work(roles: dict[str, psycopg.Connection]) -> None:
+    for service, statements in ALLOWED.items():
+        for statement in statements:
+            roles[service].execute(statement)
