@@ -5,7 +5,8 @@ from functools import cache
 
 from coincurve import PrivateKey
 from eth_utils.address import to_checksum_address
-from sha3 import keccak_256
+
+from sandbox.chain.encoding import keccak
 
 ETHER_WEI = 10**18
 STARTING_BALANCE_WEI = 1_000_000 * ETHER_WEI
@@ -39,9 +40,9 @@ class DevAccount:
 def dev_account(role: str) -> DevAccount:
     """The account of one of `ROLES`, the same on every sandbox chain."""
     assert role in ROLES, role
-    private_key = keccak_256(b"worthless sandbox chain key: " + role.encode()).digest()
+    private_key = keccak(b"worthless sandbox chain key: " + role.encode())
     public_key: bytes = PrivateKey(private_key).public_key.format(compressed=False)
-    return DevAccount(role=role, private_key=private_key, address=keccak_256(public_key[1:]).digest()[12:])
+    return DevAccount(role=role, private_key=private_key, address=keccak(public_key[1:])[12:])
 
 
 @cache

@@ -4,17 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import rlp
-from sha3 import keccak_256
-
+from sandbox.chain.encoding import keccak, rlp_encode
 from sandbox.chain.machine import Log
 from sandbox.chain.transactions import SignedTransaction
 
 # As on Arbitrum a block has practically no gas limit; one transaction does.
 BLOCK_GAS_LIMIT = 1 << 50
 TRANSACTION_GAS_LIMIT = 32_000_000
-EMPTY_ROOT = keccak_256(rlp.encode(b"")).digest()
-EMPTY_UNCLES_HASH = keccak_256(rlp.encode([])).digest()
+EMPTY_ROOT = keccak(rlp_encode(b""))
+EMPTY_UNCLES_HASH = keccak(rlp_encode([]))
 EMPTY_BLOOM = bytes(256)
 NO_ADDRESS = bytes(20)
 
@@ -42,7 +40,7 @@ class Header:
             self.receipts_root, self.logs_bloom, 0, self.number, BLOCK_GAS_LIMIT, self.gas_used,
             self.timestamp_seconds, self.extra_data, bytes(32), bytes(8), self.base_fee_wei,
         ]  # fmt: skip
-        return keccak_256(rlp.encode(fields)).digest()
+        return keccak(rlp_encode(fields))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ def bloom(logs: Iterable[Log]) -> bytes:
     bits = 0
     for log in logs:
         for item in (log.address, *log.topics):
-            digest = keccak_256(item).digest()
+            digest = keccak(item)
             for at in (0, 2, 4):
                 bits |= 1 << (int.from_bytes(digest[at : at + 2], "big") & 2047)
     return bits.to_bytes(256, "big")
@@ -85,4 +83,4 @@ def bloom(logs: Iterable[Log]) -> bytes:
 def digest_of(parts: Iterable[bytes]) -> bytes:
     """EMPTY_ROOT for nothing, as clients expect of a block without transactions."""
     joined = b"".join(parts)
-    return keccak_256(joined).digest() if joined else EMPTY_ROOT
+    return keccak(joined) if joined else EMPTY_ROOT

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 
-import rlp
 from eth.abc import ComputationAPI
 from eth.constants import CREATE_CONTRACT_ADDRESS, GAS_TX, GAS_TXCREATE
 from eth.exceptions import Revert
 from eth.vm.forks.cancun.transaction_context import CancunTransactionContext
 from eth.vm.message import Message
-from eth_abi import decode
+from eth_abi.abi import decode
 from eth_typing import Address
-from sha3 import keccak_256
 
+from sandbox.chain.encoding import keccak, rlp_encode
 from sandbox.chain.world import World
 
 type AccessList = tuple[tuple[bytes, tuple[int, ...]], ...]
@@ -68,7 +67,7 @@ def intrinsic_gas(call: Call) -> int:
 
 
 def create_address(sender: bytes, nonce: int) -> bytes:
-    return keccak_256(rlp.encode([sender, nonce])).digest()[12:]
+    return keccak(rlp_encode([sender, nonce]))[12:]
 
 
 def revert_text(data: bytes) -> str:
@@ -141,17 +140,26 @@ def _compute(world: World, call: Call, created: bytes | None, *, gas: int) -> Co
         for slot in slots:
             world.mark_storage_warm(Address(address), slot)
     context = CancunTransactionContext(gas_price=call.gas_price_wei, origin=Address(call.sender))
+    if created is not None:
+        message = Message(
+            gas=gas,
+            to=CREATE_CONTRACT_ADDRESS,
+            sender=Address(call.sender),
+            value=call.value_wei,
+            data=b"",
+            code=call.data,
+            create_address=Address(created),
+        )
+        return world.computation_class.apply_create_message(world, message, context)
+    assert call.to is not None
     message = Message(
         gas=gas,
-        to=CREATE_CONTRACT_ADDRESS if call.to is None else Address(call.to),
+        to=Address(call.to),
         sender=Address(call.sender),
         value=call.value_wei,
-        data=b"" if call.to is None else call.data,
-        code=call.data if call.to is None else world.get_code(Address(call.to)),
-        create_address=None if created is None else Address(created),
+        data=call.data,
+        code=world.get_code(Address(call.to)),
     )
-    if call.to is None:
-        return world.computation_class.apply_create_message(world, message, context)
     return world.computation_class.apply_message(world, message, context)
 
 
@@ -163,6 +171,4 @@ def _error_text(computation: ComputationAPI) -> str:
 
 
 def _failure(text: str, gas: int) -> Outcome:
-    return Outcome(
-        output=b"", gas_used=gas, gas_refunded=0, logs=(), error=text, reverted=False, created=None
-    )
+    return Outcome(output=b"", gas_used=gas, gas_refunded=0, logs=(), error=text, reverted=False, created=None)

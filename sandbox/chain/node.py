@@ -69,9 +69,7 @@ class Chain:
             base_fee_wei=self.base_fee_wei,
             extra_data=b"sandbox",
         )
-        balances: dict[bytes, Value] = {
-            dev_account(role).address + BALANCE: STARTING_BALANCE_WEI for role in ROLES
-        }
+        balances: dict[bytes, Value] = {dev_account(role).address + BALANCE: STARTING_BALANCE_WEI for role in ROLES}
         with self.store.commit():
             self.store.set_meta("chain_id", self.chain_id)
             self.store.append(header, (), balances)

@@ -117,7 +117,12 @@ class Store:
         """Forget every block above `last_block`, as if it had never been."""
         with self.commit():
             rows = self._db.execute("SELECT DISTINCT key FROM state WHERE block > ?", (last_block,)).fetchall()
-            for table, column in (("blocks", "number"), ("transactions", "block"), ("logs", "block"), ("state", "block")):
+            for table, column in (
+                ("blocks", "number"),
+                ("transactions", "block"),
+                ("logs", "block"),
+                ("state", "block"),
+            ):
                 self._db.execute(f"DELETE FROM {table} WHERE {column} > ?", (last_block,))
         for (key,) in rows:
             value = self.state_at(key, last_block)
@@ -143,9 +148,7 @@ class Store:
 
     def hashes_below(self, number: int) -> Iterator[Hash32]:
         """Block hashes from number - 1 downwards, at most 256; asked of the file only when somebody looks."""
-        rows = self._db.execute(
-            "SELECT hash FROM blocks WHERE number < ? ORDER BY number DESC LIMIT 256", (number,)
-        )
+        rows = self._db.execute("SELECT hash FROM blocks WHERE number < ? ORDER BY number DESC LIMIT 256", (number,))
         yield from (Hash32(block_hash) for (block_hash,) in rows.fetchall())
 
     def _header(self, clause: str, *arguments: int | bytes) -> Header | None:

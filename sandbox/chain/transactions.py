@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import rlp
 from coincurve import PrivateKey, PublicKey
-from rlp.exceptions import RLPException
-from sha3 import keccak_256
 
+from sandbox.chain.encoding import MalformedRlp, keccak, rlp_decode, rlp_encode
 from sandbox.chain.machine import AccessList
 
 HALF_CURVE_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -50,8 +48,8 @@ def decode_transaction(raw: bytes) -> SignedTransaction:
         raise MalformedTransaction("empty transaction")
     kind = 0 if raw[0] >= 0xC0 else raw[0]
     try:
-        fields: list[Any] = list(rlp.decode(raw if kind == 0 else raw[1:]))
-    except RLPException as error:
+        fields: list[Any] = list(rlp_decode(raw if kind == 0 else raw[1:]))
+    except MalformedRlp as error:
         raise MalformedTransaction(f"rlp: {error}") from error
     if len(fields) != FIELDS_BY_TYPE.get(kind):
         raise MalformedTransaction("transaction type not supported")
@@ -64,10 +62,10 @@ def sign_transaction(
 ) -> SignedTransaction:  # fmt: skip
     """A type 2 transaction without priority fee."""
     unsigned = [chain_id, nonce, 0, max_fee_wei, gas, to or b"", value_wei, data, []]
-    digest = keccak_256(b"\x02" + rlp.encode(unsigned)).digest()
+    digest = keccak(b"\x02" + rlp_encode(unsigned))
     signature = PrivateKey(private_key).sign_recoverable(digest, hasher=None)
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
-    return decode_transaction(b"\x02" + rlp.encode([*unsigned, signature[64], r, s]))
+    return decode_transaction(b"\x02" + rlp_encode([*unsigned, signature[64], r, s]))
 
 
 def _legacy(fields: list[Any], raw: bytes) -> SignedTransaction:
@@ -92,15 +90,15 @@ def _legacy(fields: list[Any], raw: bytes) -> SignedTransaction:
         v=v_number,
         r=_number(r),
         s=_number(s),
-        sender=_recover(keccak_256(rlp.encode(signed)).digest(), parity, _number(r), _number(s)),
-        hash=keccak_256(raw).digest(),
+        sender=_recover(keccak(rlp_encode(signed)), parity, _number(r), _number(s)),
+        hash=keccak(raw),
         raw=raw,
     )
 
 
 def _typed(kind: int, fields: list[Any], raw: bytes) -> SignedTransaction:
     chain_id, nonce, *fees, gas, to, value, data, access_list, parity, r, s = fields
-    digest = keccak_256(bytes([kind]) + rlp.encode(fields[:-3])).digest()
+    digest = keccak(bytes([kind]) + rlp_encode(fields[:-3]))
     return SignedTransaction(
         type=kind,
         chain_id=_number(chain_id),
@@ -116,7 +114,7 @@ def _typed(kind: int, fields: list[Any], raw: bytes) -> SignedTransaction:
         r=_number(r),
         s=_number(s),
         sender=_recover(digest, _number(parity), _number(r), _number(s)),
-        hash=keccak_256(raw).digest(),
+        hash=keccak(raw),
         raw=raw,
     )
 
@@ -142,4 +140,4 @@ def _recover(digest: bytes, parity: int, r: int, s: int) -> bytes:
     except Exception as error:
         # coincurve raises bare Exception for a point that is not on the curve.
         raise MalformedTransaction("invalid sender") from error
-    return keccak_256(public_key.format(compressed=False)[1:]).digest()[12:]
+    return keccak(public_key.format(compressed=False)[1:])[12:]

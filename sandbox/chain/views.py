@@ -1,10 +1,18 @@
 """Blocks, transactions, receipts and logs as JSON-RPC shows them."""
 
-from sandbox.chain.blocks import BLOCK_GAS_LIMIT, EMPTY_UNCLES_HASH, NO_ADDRESS, Header, MinedTransaction, StoredLog, bloom
+from sandbox.chain.blocks import (
+    BLOCK_GAS_LIMIT,
+    EMPTY_UNCLES_HASH,
+    NO_ADDRESS,
+    Header,
+    MinedTransaction,
+    StoredLog,
+    bloom,
+)
 from sandbox.chain.machine import AccessList
 from sandbox.chain.transactions import SignedTransaction
 
-type Json = None | bool | int | str | list[Json] | dict[str, Json]
+type Json = bool | int | str | list[Json] | dict[str, Json] | None
 
 
 def hex_data(value: bytes) -> str:
@@ -45,9 +53,7 @@ def block(header: Header, mined: list[MinedTransaction], *, full: bool) -> dict[
     }
 
 
-def transaction(
-    signed: SignedTransaction, header: Header | None, mined: MinedTransaction | None
-) -> dict[str, Json]:
+def transaction(signed: SignedTransaction, header: Header | None, mined: MinedTransaction | None) -> dict[str, Json]:
     """Without a header it is still waiting."""
     view: dict[str, Json] = {
         "hash": hex_data(signed.hash),

@@ -8,14 +8,15 @@ from eth.typing import JournalDBCheckpoint
 from eth.vm.execution_context import ExecutionContext
 from eth.vm.forks.cancun.state import CancunState
 from eth_typing import Address, Hash32
-from sha3 import keccak_256
+
+from sandbox.chain.encoding import keccak
 
 type Value = int | bytes
 type Reader = Callable[[bytes], Value | None]
 type Snapshot = tuple[Hash32, JournalDBCheckpoint]
 
 BALANCE, NONCE, CODE, SLOT = b"b", b"n", b"c", b"s"
-EMPTY_CODE_HASH = Hash32(keccak_256(b"").digest())
+EMPTY_CODE_HASH = Hash32(keccak(b""))
 
 _MISSING = object()
 _checkpoint_ids = count(1)
@@ -109,7 +110,7 @@ class World(CancunState):
         if self.account_is_empty(address):
             return Hash32(bytes(32))
         code = self.get_code(address)
-        return Hash32(keccak_256(code).digest()) if code else EMPTY_CODE_HASH
+        return Hash32(keccak(code)) if code else EMPTY_CODE_HASH
 
     def has_code_or_nonce(self, address: Address) -> bool:
         return bool(self.get_nonce(address) or self.get_code(address))

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eth_abi import decode, encode
-from sha3 import keccak_256
+from eth_abi.abi import decode, encode
+
+from sandbox.chain.encoding import keccak
 
 FOLDER = Path(__file__).parent
 NAMES = (
@@ -31,14 +32,14 @@ class Contract:
 
     def creation(self, *arguments: Any) -> bytes:
         """Bytecode with encoded constructor arguments."""
-        constructor = next((entry for entry in self.abi if entry["type"] == "constructor"), {"inputs": []})
-        return self.bytecode + encode(_types(constructor["inputs"]), arguments)
+        types = [_types(entry["inputs"]) for entry in self.abi if entry["type"] == "constructor"]
+        return self.bytecode + encode(types[0] if types else [], arguments)
 
     def call(self, function: str, *arguments: Any) -> bytes:
         """Calldata: selector and encoded arguments."""
         entry = self._function(function)
         types = _types(entry["inputs"])
-        return keccak_256(f"{function}({','.join(types)})".encode()).digest()[:4] + encode(types, arguments)
+        return keccak(f"{function}({','.join(types)})".encode())[:4] + encode(types, arguments)
 
     def result(self, function: str, output: bytes) -> tuple[Any, ...]:
         """The decoded return values of a call."""
