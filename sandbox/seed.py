@@ -1,0 +1,115 @@
+"""Opens the demo's accounts through the product's own doors: a customer who pays in, staff who fund the deposit.
+
+`python -m sandbox.seed FILE` prints what a newcomer needs and keeps it in FILE for the next start.
+"""
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import django
+
+PAY_IN_CENTS = 10_000
+LOW_NANO_USD = 20 * 10**9
+DEPOSIT_WEI = 2 * 10**18
+RESERVE_WEI = 1 * 10**18
+
+
+def main(path: str) -> None:
+    file = Path(path)
+    facts = json.loads(file.read_text()) if file.exists() else new_accounts()
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+            json.dump(facts, output)
+    pay_in(facts)
+    fund_deposit(facts)
+    print(json.dumps(facts))
+
+
+def new_accounts() -> dict[str, str]:
+    """A customer with an owner and an API key, and a member of staff."""
+    from allauth.account.models import EmailAddress
+    from django.db import transaction
+
+    from accounts import customers, keys
+    from accounts.models import User
+
+    facts = {
+        "customer_email": "customer@example.com",
+        "customer_password": secrets.token_urlsafe(12),
+        "admin_email": "admin@example.com",
+        "admin_password": secrets.token_urlsafe(12),
+    }
+    with transaction.atomic():
+        owner = User.objects.create_user(facts["customer_email"], facts["customer_password"], name="Casey Customer")
+        admin = User.objects.create_superuser(facts["admin_email"], facts["admin_password"], name="Ada Admin")
+        for user in (owner, admin):
+            EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        customer = customers.open_for(owner, name="Northwind Video")
+        facts["api_key"] = keys.create(customer=customer, user=owner, name="Demo gateways").text
+    return facts
+
+
+def pay_in(facts: dict[str, str]) -> None:
+    """Pays by test card on the provider's page when the wallet is low, and waits for the credit."""
+    from accounts.models import User
+    from billing import topups
+    from billing.models import Wallet
+    from sandbox.psp.client import pay
+
+    owner = User.objects.get(email=facts["customer_email"])
+    customer = owner.customers.get()
+
+    def available() -> int:
+        wallet = Wallet.objects.filter(customer=customer).first()
+        return wallet.available_nano_usd if wallet else 0
+
+    if available() >= LOW_NANO_USD:
+        return
+    before = available()
+    top_up = topups.start(customer=customer, user=owner, amount_cents=PAY_IN_CENTS)
+    pay(top_up.checkout_url)
+    wait_for("the first top-up to be credited", lambda: available() > before)
+
+
+def fund_deposit(facts: dict[str, str]) -> None:
+    """Asks the treasury to fund the deposit and reserve when there is none yet, and waits for the chain."""
+    from django.conf import settings
+
+    from accounts.models import User
+    from signing.models import TreasuryTransaction
+    from signing.treasury import funding
+
+    if TreasuryTransaction.objects.filter(status=TreasuryTransaction.Status.CONFIRMED).exists():
+        return
+    request = TreasuryTransaction.objects.first() or funding.request(
+        sender=settings.SENDER_ADDRESS,
+        deposit_wei=DEPOSIT_WEI,
+        reserve_wei=RESERVE_WEI,
+        user=User.objects.get(email=facts["admin_email"]),
+    )
+
+    def settled() -> bool:
+        request.refresh_from_db()
+        if request.status == TreasuryTransaction.Status.FAILED:
+            sys.exit(f"Funding the deposit failed: {request.error}")
+        return request.status == TreasuryTransaction.Status.CONFIRMED
+
+    wait_for("the deposit to be funded", settled)
+
+
+def wait_for(what: str, done: Callable[[], bool], *, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            sys.exit(f"Waited {seconds:.0f} s for {what}.")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    django.setup()
+    main(*sys.argv[1:])
