@@ -232,7 +232,7 @@ def test_one_key_used_by_many_at_once_works_for_one_and_says_in_use_to_the_other
         together.wait()
         try:
             return client.v1.customers.create({"name": "Once"}, {"idempotency_key": "key-3"}).id
-        except stripe.IdempotencyError as refusal:
+        except stripe.APIError as refusal:
             return f"{refusal.http_status} {refusal.error.code if refusal.error else None}"
 
     with ThreadPoolExecutor(6) as pool:
