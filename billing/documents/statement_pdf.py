@@ -1,0 +1,88 @@
+"""The PDF of a statement: what the template prints, as ready text."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from accounts import moments
+from billing import display
+from billing.documents import typesetter
+from billing.statements import Statement, days
+
+
+def render(statement: Statement) -> bytes:
+    """The same statement gives the same bytes."""
+    end = statement.end
+    dated = min(statement.made_at, datetime(end.year, end.month, end.day, tzinfo=UTC))
+    return typesetter.pdf("statement.typ", _data(statement, dated), dated=dated)
+
+
+def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
+    usd = display.usd_text
+    return {
+        "number": statement.number,
+        "month": f"{statement.month:%B %Y}",
+        "customer": statement.customer_name,
+        "made": moments.minute(dated.astimezone(UTC)) + " UTC",
+        "final": statement.final,
+        "period": f"1 to {_last_day(statement)} {statement.month:%B %Y}, UTC",
+        "opening": usd(statement.opening_nano_usd),
+        "top_ups": usd(statement.top_ups_nano_usd),
+        "other": usd(statement.other_nano_usd) if statement.other_nano_usd else "",
+        "usage": usd(-statement.charge_nano_usd),
+        "closing": usd(statement.closing_nano_usd),
+        "closing_exact": display.nano_text(statement.closing_nano_usd),
+        "payments": f"{statement.payments:,}",
+        "cost_eth": display.eth_exact(statement.cost_wei),
+        "cost": display.nano_text(statement.cost_nano_usd),
+        "fee": display.nano_text(statement.charge_nano_usd - statement.cost_nano_usd),
+        "charge": display.nano_text(statement.charge_nano_usd),
+        "entries": [
+            {
+                "date": moments.minute(entry.at.astimezone(UTC)),
+                "description": entry.description or entry.kind,
+                "reference": entry.reference,
+                "amount": usd(entry.amount_nano_usd),
+            }
+            for entry in statement.entries
+        ],
+        "days": [
+            {
+                "date": _day(line.day),
+                "payments": f"{line.payments:,}",
+                "credited": usd(line.credited_nano_usd) if line.credited_nano_usd else "",
+                "charge": display.nano_text(-line.charge_nano_usd) if line.charge_nano_usd else "",
+                "balance": display.nano_text(line.balance_nano_usd),
+            }
+            for line in days(statement)
+        ],
+        "lines": [
+            {
+                "what": label or kind,
+                "kind": kind,
+                "key": key,
+                "counterparty": counterparty,
+                "payments": f"{payments:,}",
+                "cost_eth": display.eth_exact(cost_wei),
+                "charge": display.nano_text(charge),
+            }
+            for (label, kind, key, counterparty), (payments, cost_wei, charge) in _grouped(statement).items()
+        ],
+    }
+
+
+def _grouped(statement: Statement) -> dict[tuple[str, str, str, str], tuple[int, int, int]]:
+    """The month by label, kind, key and counterparty, the dearest first."""
+    sums: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
+    for line in statement.usage:
+        key = (line.label, line.kind, line.api_key, line.counterparty)
+        payments, cost_wei, charge = sums.get(key, (0, 0, 0))
+        sums[key] = (payments + line.payments, cost_wei + line.cost_wei, charge + line.charge_nano_usd)
+    return dict(sorted(sums.items(), key=lambda item: (-item[1][2], item[0])))
+
+
+def _last_day(statement: Statement) -> int:
+    return (statement.end - date.resolution).day
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b}"

@@ -1,0 +1,30 @@
+"""A month's statement as CSV: opening + every amount = closing, nine decimals."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from billing.exports import cells
+from billing.statements import Statement
+
+COLUMNS = ("date", "type", "description", "reference", "amount_usd", "balance_usd")
+
+
+def lines(statement: Statement) -> Iterator[str]:
+    """The file line by line; the opening and closing rows carry a balance and no amount."""
+    return cells.csv_lines(COLUMNS, _rows(statement))
+
+
+def _rows(statement: Statement) -> Iterator[tuple[object, ...]]:
+    opening, closing = statement.opening_nano_usd, statement.closing_nano_usd
+    yield statement.month.isoformat(), "opening", "Opening balance", statement.number, "", cells.usd_exact(opening)
+    for line in statement.movements():
+        yield (
+            line.day.isoformat(),
+            line.kind,
+            cells.text(line.description),
+            cells.text(line.reference),
+            cells.usd_exact(line.amount_nano_usd),
+            cells.usd_exact(line.balance_nano_usd),
+        )
+    last = min(statement.end - timedelta(days=1), statement.made_at.date())
+    yield last.isoformat(), "closing", "Closing balance", statement.number, "", cells.usd_exact(closing)
