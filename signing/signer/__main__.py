@@ -1,0 +1,62 @@
+"""Starts the signer: python -m signing.signer."""
+
+import logging.config
+import os
+import sys
+
+import uvicorn
+from django.conf import settings
+
+from signing.chain.ethereum import ChainUnavailable
+from signing.chain.watch import ChainWatch
+from signing.signer.application import build
+from signing.signer.keystore import KeystoreUnusable, open_keystore
+
+_SECONDS_TO_FINISH = 10
+_IDLE_SECONDS = 600
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
+    try:
+        logging.config.dictConfig(settings.LOGGING)
+    except Exception as error:
+        # A setting that cannot be used says so in one sentence.
+        sys.exit(str(error))
+    try:
+        serve()
+    except (KeystoreUnusable, ChainUnavailable) as error:
+        sys.exit(str(error))
+
+
+def serve() -> None:
+    """Runs until SIGTERM or SIGINT, and answers what is queued. Raises KeystoreUnusable, ChainUnavailable."""
+    keystore = open_keystore(
+        settings.SENDER_KEYSTORE_FILE,
+        settings.SENDER_KEYSTORE_PASSWORD_FILE,
+        expected_address=settings.SENDER_ADDRESS,
+    )
+    watch = ChainWatch.from_settings(sender=keystore.checksum_address)
+    watch.start()
+    try:
+        uvicorn.run(
+            build(keystore=keystore, chain=watch),
+            host=settings.SIGNER_HOST,
+            port=settings.SIGNER_PORT,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+        )
+    finally:
+        watch.stop()
+
+
+if __name__ == "__main__":
+    main()

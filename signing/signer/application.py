@@ -1,0 +1,48 @@
+"""Puts the signer together from the settings."""
+
+from django.conf import settings
+
+from signing.pm.ceilings import TicketLimits
+from signing.signer.asgi import Signer
+from signing.signer.authentication import Authentication
+from signing.signer.batch import Batch
+from signing.signer.database import Database
+from signing.signer.house import House
+from signing.signer.keystore import Keystore
+from signing.signer.payments import Chain, Payments, Terms
+from signing.signer.rates import Rates
+from signing.signer.recipients import Recipients
+from signing.signer.sessions import mac_keys
+
+
+def build(*, keystore: Keystore, chain: Chain) -> Signer:
+    """The ASGI application; its database is opened when the server starts it."""
+    database = Database(settings.DATABASES["default"])
+    batch = Batch(database)
+    rates = Rates(database)
+    authentication = Authentication(database)
+    payments = Payments(
+        keystore=keystore,
+        chain=chain,
+        database=database,
+        batch=batch,
+        recipients=Recipients(database, settings.RECIPIENT_POLICY),
+        rates=rates,
+        terms=Terms(
+            limits=TicketLimits(
+                max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
+                max_total_ev_wei=settings.MAX_TOTAL_EV_WEI,
+                deposit_multiplier=settings.DEPOSIT_MULTIPLIER,
+            ),
+            max_price_per_unit=settings.MAX_PRICE_PER_UNIT,
+            markup_bps=settings.MARKUP_BPS,
+            mac_keys=mac_keys([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]),
+        ),
+    )
+    return Signer(
+        keystore=keystore,
+        chain=chain,
+        authentication=authentication,
+        payments=payments,
+        house=House(database=database, batch=batch, authentication=authentication, rates=rates, chain=chain),
+    )

@@ -1,0 +1,171 @@
+"""The doors of the signer: three routes and two probes, JSON in and out, no sessions and no pages."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from signing.chain.ethereum import ChainUnavailable
+from signing.pm.wire import orchestrator_info_digest
+from signing.signer.authentication import Authentication
+from signing.signer.discovery import list_orchestrators
+from signing.signer.house import House
+from signing.signer.keystore import Keystore
+from signing.signer.payments import Chain, Payments
+from signing.signer.refusals import Refused, Unavailable
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1024 * 1024
+_MOST_BYTES_DISCARDED = 16 * 1024 * 1024
+_MOST_SECONDS_READING = 10.0
+_MOST_REQUESTS = 4096
+
+type Scope = Mapping[str, Any]
+type Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+type Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+type Door = Callable[[Scope, Receive], Awaitable[bytes]]
+
+
+class Signer:
+    """The ASGI application."""
+
+    def __init__(
+        self,
+        *,
+        keystore: Keystore,
+        chain: Chain,
+        authentication: Authentication,
+        payments: Payments,
+        house: House,
+    ) -> None:
+        self._chain = chain
+        self._authentication = authentication
+        self._payments = payments
+        self._house = house
+        self._introduction = _introduction(keystore)
+        self._requests = 0
+        self._doors: dict[str, tuple[str, Door]] = {
+            "/sign-orchestrator-info": ("POST", self._sign_orchestrator_info),
+            "/generate-live-payment": ("POST", self._generate_live_payment),
+            "/discover-orchestrators": ("GET", self._discover_orchestrators),
+            "/healthz": ("GET", self._healthz),
+            "/readyz": ("GET", self._readyz),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._requests += 1
+        try:
+            if self._requests > _MOST_REQUESTS:
+                raise Unavailable("overloaded", "too many requests at once, try again")
+            body = await self._open_door(scope, receive)
+        except Refused as refused:
+            await _send(send, refused.status, _error(refused), refused.headers)
+        except ChainUnavailable as error:
+            unavailable = Unavailable(error.reason_code, str(error))
+            await _send(send, 503, _error(unavailable), unavailable.headers)
+        except Exception:
+            logger.exception("%s failed", scope["path"])
+            await _send(send, 500, _error(Refused(500, "internal_error", "Internal Server Error")), {})
+        else:
+            await _send(send, 200, body, {})
+        finally:
+            self._requests -= 1
+
+    async def _open_door(self, scope: Scope, receive: Receive) -> bytes:
+        method, door = self._doors.get(scope["path"], ("", None))
+        if door is None:
+            raise Refused(404, "not_found", "404 page not found")
+        if scope["method"] != method:
+            raise Refused(405, "method_not_allowed", "Method Not Allowed", {"Allow": method})
+        return await door(scope, receive)
+
+    async def _sign_orchestrator_info(self, scope: Scope, receive: Receive) -> bytes:
+        """Any body or none: the answer is the same for everybody with a key."""
+        await self._authentication.caller(_header(scope, b"authorization"))
+        await _read_body(scope, receive)
+        return self._introduction
+
+    async def _generate_live_payment(self, scope: Scope, receive: Receive) -> bytes:
+        caller = await self._authentication.caller(_header(scope, b"authorization"))
+        return await self._payments.pay(caller, await _read_body(scope, receive))
+
+    async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
+        await self._authentication.caller(_header(scope, b"authorization"))
+        return list_orchestrators(self._chain.view())
+
+    async def _healthz(self, scope: Scope, receive: Receive) -> bytes:
+        """The process lives."""
+        return b'{"status":"ok"}'
+
+    async def _readyz(self, scope: Scope, receive: Receive) -> bytes:
+        """A payment could be made now: the chain and its rate are fresh, the database answers."""
+        await self._house.check(self._chain.view())
+        return b'{"status":"ready"}'
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._house.open()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._house.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _introduction(keystore: Keystore) -> bytes:
+    signature = keystore.sign_personal(orchestrator_info_digest(keystore.address))
+    return json.dumps(
+        {"address": keystore.checksum_address, "signature": "0x" + signature.hex()}, separators=(",", ":")
+    ).encode()
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body. Raises Refused: 413 over a mebibyte, 408 when it does not come."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_MOST_SECONDS_READING):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(400, "incomplete_body", "the body did not come to its end")
+                part = message.get("body", b"")
+                size += len(part)
+                if size <= MAX_BODY_BYTES:
+                    parts.append(part)
+                # What is too long is read on for a while: a client that is still sending would not see the answer.
+                if not message.get("more_body", False) or size > _MOST_BYTES_DISCARDED:
+                    break
+    except TimeoutError:
+        raise Refused(408, "body_timeout", "the body did not come in time", {"Connection": "close"}) from None
+    if size > MAX_BODY_BYTES:
+        raise Refused(413, "body_too_large", f"the body exceeds {MAX_BODY_BYTES} bytes", {"Connection": "close"})
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value).decode("latin-1")
+    return None
+
+
+def _error(refused: Refused) -> bytes:
+    return json.dumps({"error": {"message": refused.message, "code": refused.code}}).encode() + b"\n"
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    lines = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    lines += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})

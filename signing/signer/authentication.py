@@ -1,0 +1,136 @@
+"""Who is asking: API keys by their digest, remembered for less than a second."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from signing.signer.database import Database
+from signing.signer.refusals import Refused, Unavailable
+
+logger = logging.getLogger(__name__)
+
+_LIFETIME_SECONDS = 1.0
+_REFRESH_AFTER_SECONDS = 0.5
+_MOST_REMEMBERED = 20_000
+_MOST_IN_ONE_QUERY = 500
+_LONGEST_KEY = 512
+_KEYS = """
+    SELECT k.secret_sha256, k.id, k.customer_id, c.status
+    FROM accounts_apikey k JOIN accounts_customer c ON c.id = k.customer_id
+    WHERE k.secret_sha256 = ANY(%s) AND k.revoked_at IS NULL
+"""
+_USED = """
+    UPDATE accounts_apikey SET last_used_at = clock_timestamp()
+    WHERE id = ANY(%s) AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute')
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A key that is not revoked, and its customer as of less than a second ago."""
+
+    api_key_id: int
+    customer_id: int
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    caller: Caller | None
+    since: float
+
+
+class NotAuthenticated(Refused):
+    """No key, an unknown one or a revoked one."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(401, code, message, {"WWW-Authenticate": "Bearer"})
+
+
+class Authentication:
+    """Looks digests up, many in one query, and looks the busy ones up again before they grow old."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._wanted: dict[bytes, asyncio.Future[Caller | None]] = {}
+        self._lookup: asyncio.Task[None] | None = None
+        self._used: set[int] = set()
+        self._noted: dict[int, float] = {}
+
+    async def caller(self, authorization: str | None) -> Caller:
+        """The caller behind an Authorization header. Raises NotAuthenticated or DatabaseUnavailable."""
+        scheme, _, key = (authorization or "").strip().partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key:
+            raise NotAuthenticated("an API key is needed: Authorization: Bearer <key>", "missing_api_key")
+        digest = hashlib.sha256(key[: _LONGEST_KEY + 1].encode()).digest()
+        caller = await self._find(digest)
+        if caller is None:
+            raise NotAuthenticated("the API key is unknown or was revoked", "invalid_api_key")
+        self._used.add(caller.api_key_id)
+        return caller
+
+    async def note_use(self) -> None:
+        """Writes the time of last use, at most once a minute for each key."""
+        now = time.monotonic()
+        self._noted = {key: at for key, at in self._noted.items() if now - at < 60}
+        fresh = sorted(self._used - self._noted.keys())
+        self._used.clear()
+        if fresh:
+            await self._database.fetch(_USED, [fresh])
+            self._noted.update(dict.fromkeys(fresh, now))
+
+    async def _find(self, digest: bytes) -> Caller | None:
+        known = self._known.get(digest)
+        age = time.monotonic() - known.since if known else _LIFETIME_SECONDS
+        if known and age < _LIFETIME_SECONDS:
+            if age > _REFRESH_AFTER_SECONDS:
+                self._look_up(digest)
+            return known.caller
+        return await asyncio.shield(self._look_up(digest))
+
+    def _look_up(self, digest: bytes) -> asyncio.Future[Caller | None]:
+        """The answer to come for this digest; all that are wanted at one moment share a query."""
+        wanted = self._wanted.get(digest)
+        if wanted is None:
+            wanted = self._wanted[digest] = asyncio.get_running_loop().create_future()
+            # Nobody may be waiting: a refresh that fails is tried again by the next request.
+            wanted.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if self._lookup is None or self._lookup.done():
+                self._lookup = asyncio.create_task(self._look_up_wanted())
+        return wanted
+
+    async def _look_up_wanted(self) -> None:
+        while self._wanted:
+            digests = list(self._wanted)[:_MOST_IN_ONE_QUERY]
+            asked_at = time.monotonic()
+            try:
+                rows = await self._database.fetch(_KEYS, [digests])
+            except Exception as error:
+                self._fail(digests, error)
+                continue
+            found = {
+                bytes(secret): Caller(api_key_id=key, customer_id=customer, is_active=status == "active")
+                for secret, key, customer, status in rows
+            }
+            for digest in digests:
+                self._remember(digest, found.get(digest), asked_at)
+
+    def _remember(self, digest: bytes, caller: Caller | None, asked_at: float) -> None:
+        self._known[digest] = _Known(caller, asked_at)
+        self._known.move_to_end(digest)
+        if len(self._known) > _MOST_REMEMBERED:
+            self._known.popitem(last=False)
+        self._wanted.pop(digest).set_result(caller)
+
+    def _fail(self, digests: Iterable[bytes], error: Exception) -> None:
+        if not isinstance(error, Unavailable):
+            logger.error("API keys could not be read: %s", type(error).__name__)
+            error = Unavailable("database_unavailable", "the database is unavailable, try again")
+        for digest in digests:
+            self._wanted.pop(digest).set_exception(error)

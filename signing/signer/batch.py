@@ -1,0 +1,137 @@
+"""Many payments, one commit: whatever arrives while a commit is in flight shares the next one."""
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from signing.signer.database import Database, DatabaseUnavailable
+from signing.signer.refusals import Unavailable
+
+logger = logging.getLogger(__name__)
+
+MOST_IN_ONE_CALL = 64
+_MOST_WAITING = 1024
+_MOST_SECONDS_WAITING = 1.5
+_COMMIT = "SELECT signing_commit_payments(%s::jsonb)"
+
+type Outcome = Mapping[str, Any]
+
+
+class Overloaded(Unavailable):
+    """More payments wait than can be committed in time."""
+
+    def __init__(self) -> None:
+        super().__init__("overloaded", "too many payments are waiting, try again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    payment: Mapping[str, Any]
+    outcome: asyncio.Future[Outcome]
+    since: float
+
+    def settle(self, result: Outcome | Exception) -> None:
+        if self.outcome.done():
+            return
+        if isinstance(result, Exception):
+            self.outcome.set_exception(result)
+        else:
+            self.outcome.set_result(result)
+
+
+class Batch:
+    """A bounded queue in order of arrival and the one task that commits from it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[_Waiting] = deque()
+        self._arrival = asyncio.Event()
+        self._closing = False
+        self._worker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._worker = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Returns when all that waited is answered."""
+        self._closing = True
+        self._arrival.set()
+        if self._worker:
+            await self._worker
+
+    def enqueue(self, payment: Mapping[str, Any]) -> asyncio.Future[Outcome]:
+        """The payment's place in the queue, taken at once. Raises Overloaded.
+
+        The future gives the database's result, or raises DatabaseUnavailable: then the payment may or may
+        not have been committed, and the same request asked again tells.
+        """
+        if self._closing or len(self._waiting) >= _MOST_WAITING:
+            raise Overloaded
+        waiting = _Waiting(payment, asyncio.get_running_loop().create_future(), time.monotonic())
+        # Whoever asked may have stopped waiting by the time there is an answer.
+        waiting.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._waiting.append(waiting)
+        self._arrival.set()
+        return waiting.outcome
+
+    async def _work(self) -> None:
+        while not (self._closing and not self._waiting):
+            await self._arrival.wait()
+            self._arrival.clear()
+            while self._waiting:
+                count = min(len(self._waiting), MOST_IN_ONE_CALL)
+                await self._commit_together([self._waiting.popleft() for _ in range(count)])
+
+    async def _commit_together(self, together: Sequence[_Waiting]) -> None:
+        try:
+            results = await self._call([waiting.payment for waiting in together])
+        except DatabaseUnavailable:
+            self._give_up(together)
+        except Exception as error:
+            _log(error, len(together))
+            await self._commit_apart(together)
+        else:
+            for waiting, result in zip(together, results, strict=True):
+                waiting.settle(result)
+
+    async def _commit_apart(self, together: Sequence[_Waiting]) -> None:
+        """One payment the database cannot take must not spoil the others."""
+        locked: set[object] = set()
+        for waiting in together:
+            customer = waiting.payment["customer"]
+            if customer in locked or time.monotonic() - waiting.since > _MOST_SECONDS_WAITING:
+                waiting.settle(Overloaded())
+                continue
+            try:
+                waiting.settle((await self._call([waiting.payment]))[0])
+            except DatabaseUnavailable:
+                waiting.settle(DatabaseUnavailable())
+            except psycopg.errors.LockNotAvailable:
+                locked.add(customer)
+                waiting.settle(Overloaded())
+            except Exception as error:
+                _log(error, 1)
+                waiting.settle(Unavailable("not_committed", "the payment could not be committed"))
+
+    def _give_up(self, together: Sequence[_Waiting]) -> None:
+        """Nobody waits for a database that is away: all in the queue are told now, the next one tries again."""
+        for waiting in (*together, *self._waiting):
+            waiting.settle(DatabaseUnavailable())
+        self._waiting.clear()
+
+    async def _call(self, payments: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
+        rows = await self._database.fetch(_COMMIT, [json.dumps(payments)])
+        results: Sequence[Outcome] = rows[0][0]["results"]
+        return results
+
+
+def _log(error: Exception, payments: int) -> None:
+    code = error.sqlstate if isinstance(error, psycopg.Error) else ""
+    logger.error("a commit of %d payments failed: %s %s", payments, type(error).__name__, code)

@@ -1,0 +1,138 @@
+"""The signer's connections to PostgreSQL, and the one clock that all signers share: the database's."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from signing.signer.refusals import Unavailable
+
+logger = logging.getLogger(__name__)
+
+_STATEMENT_SECONDS = 1.5
+_LOCK_SECONDS = 0.25
+_CONNECTION_SECONDS = 0.5
+_OVERALL_SECONDS = 1.9
+_CONNECTIONS = 4
+_CLOCK_SAMPLES = 3
+_NO_OUTAGE = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL could not be reached, or did not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("database_unavailable", "the database is unavailable, try again")
+
+
+class Database:
+    """A small pool of connections in autocommit: one statement is one transaction.
+
+    Every call answers or raises DatabaseUnavailable within two seconds. The pool reconnects by itself.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._pool = AsyncConnectionPool(
+            _conninfo(settings),
+            open=False,
+            min_size=2,
+            max_size=_CONNECTIONS,
+            timeout=_CONNECTION_SECONDS,
+            reconnect_timeout=5,
+            kwargs={"autocommit": True, "prepare_threshold": 0},
+            configure=_limit,
+        )
+        self._offset_ns: int | None = None
+
+    async def open(self) -> None:
+        """Starts to connect; a database that is away now is found when it comes back."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close(timeout=5)
+
+    async def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one statement. Raises DatabaseUnavailable, or psycopg.Error for what is no outage."""
+        query = asyncio.create_task(self._query(statement.encode(), parameters))
+        done, _ = await asyncio.wait({query}, timeout=_OVERALL_SECONDS)
+        if not done:
+            # Cancelling asks the server, which may be what does not answer: nobody waits for that.
+            query.cancel()
+            query.add_done_callback(_forget)
+            logger.warning("database: no answer in %s s", _OVERALL_SECONDS)
+            raise DatabaseUnavailable
+        try:
+            return query.result()
+        except _NO_OUTAGE:
+            raise
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            logger.warning("database: %s %s", type(error).__name__, getattr(error, "sqlstate", "") or "")
+            raise DatabaseUnavailable from None
+
+    async def _query(self, statement: bytes, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    @property
+    def knows_the_time(self) -> bool:
+        return self._offset_ns is not None
+
+    def now_ns(self) -> int:
+        """The database's time in Unix nanoseconds, in whole microseconds. Raises DatabaseUnavailable.
+
+        Prices depend on the seconds since a session's last payment, so they must be known before the
+        commit. Each process therefore keeps its distance to the database's clock and proposes a moment in
+        that time; the commit refuses one that is off, and compares it with the session's row.
+        """
+        if self._offset_ns is None:
+            raise DatabaseUnavailable
+        return (time.monotonic_ns() + self._offset_ns) // 1000 * 1000
+
+    async def measure_clock(self) -> None:
+        """Learn the distance to the database's clock from the quickest of a few round trips."""
+        samples = []
+        for _ in range(_CLOCK_SAMPLES):
+            before = time.monotonic_ns()
+            rows = await self.fetch("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            after = time.monotonic_ns()
+            samples.append((after - before, int(rows[0][0]) * 1000 - (before + after) // 2))
+        self._offset_ns = min(samples)[1]
+
+
+def _conninfo(settings: Mapping[str, Any]) -> str:
+    given = {
+        "dbname": settings["NAME"],
+        "user": settings["USER"],
+        "password": settings["PASSWORD"],
+        "host": settings["HOST"],
+        "port": settings["PORT"],
+        **settings.get("OPTIONS", {}),
+        "connect_timeout": 2,
+        "application_name": "clearinghouse-signer",
+        # A peer that vanished without a word must not hold a connection for minutes.
+        "tcp_user_timeout": 2000,
+        "keepalives_idle": 5,
+    }
+    return make_conninfo(**{name: value for name, value in given.items() if value not in ("", None)})
+
+
+async def _limit(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.execute(
+        "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
+        [f"{_STATEMENT_SECONDS * 1000:.0f}", f"{_LOCK_SECONDS * 1000:.0f}"],
+    )
+
+
+def _forget(query: asyncio.Task[Any]) -> None:
+    if not query.cancelled():
+        query.exception()

@@ -1,0 +1,71 @@
+"""The signer's rooms put together, opened and closed in order, and the small work that never waits in a payment."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+
+from signing.chain.ethereum import ChainUnavailable
+from signing.chain.view import ChainView
+from signing.signer.authentication import Authentication
+from signing.signer.batch import Batch
+from signing.signer.database import Database
+from signing.signer.payments import Chain
+from signing.signer.rates import Rates
+from signing.signer.refusals import Unavailable
+
+logger = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.5
+_TICKS_BETWEEN_NOTES = 10
+
+
+@dataclass(kw_only=True)
+class House:
+    """Opens the database and the batch; keeps the clock, the newest rate and the keys' last use up to date."""
+
+    database: Database
+    batch: Batch
+    authentication: Authentication
+    rates: Rates
+    chain: Chain
+    _keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self.database.open()
+        self.batch.start()
+        with contextlib.suppress(Unavailable):
+            await self.database.measure_clock()
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Answers what is queued, then lets go of the database."""
+        if self._keeper:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        await self.batch.stop()
+        with contextlib.suppress(Unavailable):
+            await self.authentication.note_use()
+        await self.database.close()
+
+    async def check(self, view: ChainView) -> None:
+        """Raises Unavailable when a payment could not be committed now."""
+        await self.database.fetch("SELECT 1")
+        self.database.now_ns()
+        await self.rates.row_of(view.rate)
+
+    async def _keep(self) -> None:
+        tick = 0
+        while True:
+            try:
+                if tick % _TICKS_BETWEEN_NOTES == 0 or not self.database.knows_the_time:
+                    await self.database.measure_clock()
+                    await self.authentication.note_use()
+                await self.rates.row_of(self.chain.view().rate)
+            except (Unavailable, ChainUnavailable):
+                pass  # the next tick tries again, and a payment that needs it says so itself
+            except Exception:
+                logger.exception("housekeeping failed")
+            tick += 1
+            await asyncio.sleep(_TICK_SECONDS)

@@ -1,0 +1,201 @@
+"""The session behind a request: opened anew, presented as a sealed state, or corrected by its row."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from signing.pm import livepeer_pb2
+from signing.pm.quotes import parse_rational
+from signing.pm.state import (
+    InvalidState,
+    PaymentState,
+    address_text,
+    check_continues,
+    open_state,
+    pm_session_id,
+)
+from signing.pm.wire import BadRequest, PaymentRequest
+from signing.signer.refusals import Refused
+
+_LABEL = b"clearinghouse signer session state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session as far as it is known. `state` is that of its last payment.
+
+    `presented` is the sequence number the client showed, None for a new session; `is_row` tells whether
+    the values are the row's own and not only what the client's state says of it.
+    """
+
+    id: str
+    state: PaymentState
+    presented: int | None
+    is_row: bool
+
+    @property
+    def is_new(self) -> bool:
+        return self.presented is None
+
+    def last_nonce(self, rand_hash: bytes) -> int:
+        """The last nonce the state knows for these ticket parameters."""
+        return self.state.sender_nonce if self.state.pm_session_id == pm_session_id(rand_hash) else 0
+
+    def seconds_until(self, now_ns: int) -> Fraction | None:
+        """Seconds since the last payment, None before the first."""
+        last = self.state.last_update_ns
+        return None if last is None else Fraction(now_ns - last, 10**9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostAnswer:
+    """A stored answer whose client never got it, with the ticket parameters it was made for."""
+
+    payment: str
+    state: Mapping[str, str]
+    recipient: bytes
+    recipient_rand_hash: bytes
+    expiration_block: int
+
+
+def mac_keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
+    """The keys that seal states, one for each secret; the first one seals."""
+    return tuple(hmac.digest(secret.encode(), _LABEL, hashlib.sha256) for secret in secrets)
+
+
+def opened(request: PaymentRequest, customer_id: int) -> Session:
+    """A session that begins with this request, at the price it offers."""
+    session_id = _new_id()
+    state = PaymentState(
+        state_id=session_id,
+        pm_session_id="",
+        last_update_ns=None,
+        orchestrator_address=address_text(request.orchestrator.address),
+        app=request.app,
+        auth_expiry=0,
+        sender_nonce=0,
+        balance_wei=Fraction(0),
+        initial_price_per_unit=request.orchestrator.price_per_unit,
+        initial_pixels_per_unit=request.orchestrator.pixels_per_unit,
+        kind=request.kind,
+        sequence_number=0,
+        auth_id=_auth_id(customer_id),
+    )
+    return Session(id=session_id, state=state, presented=None, is_row=True)
+
+
+def presented(request: PaymentRequest, customer_id: int, keys: Sequence[bytes]) -> Session:
+    """The session of a request: its sealed state, or a new one.
+
+    Raises InvalidSig, InvalidState, StateMismatch, BadRequest, and Refused for another account's state.
+    """
+    if request.state is None:
+        return opened(request, customer_id)
+    state = open_state(request.state, keys)
+    if state.auth_id != _auth_id(customer_id):
+        raise Refused(400, "foreign_state", "the state belongs to another account")
+    if state.last_update_ns is None or len(state.state_id) != 32:
+        raise InvalidState("invalid state")
+    _check_continues(state, request)
+    if not request.manifest_id:
+        raise BadRequest("missing manifestID", "missing_manifest_id")
+    return Session(id=state.state_id, state=state, presented=state.sequence_number, is_row=False)
+
+
+def corrected(session: Session, row: Mapping[str, Any], request: PaymentRequest) -> Session:
+    """The session with the values of its row: never an older payment, never a larger balance.
+
+    Raises StateMismatch where the row went on with another job type.
+    """
+    state = replace(
+        session.state,
+        sequence_number=row["sequence"],
+        balance_wei=parse_rational(row["balance"]),
+        last_update_ns=row["at"] * 1000,
+        kind=row["kind"],
+        pm_session_id="",
+        sender_nonce=0,
+    )
+    _check_continues(state, request)
+    return replace(session, state=state, is_row=True)
+
+
+def content_digest(request: PaymentRequest) -> bytes:
+    """64 bytes: the whole request's digest, then that of all but the orchestrator's offer."""
+    sealed = (request.state.state, request.state.sig) if request.state else None
+    price = tuple(sorted(request.max_price.items())) if request.max_price else None
+    rest = (sealed, request.manifest_id, request.app, request.in_pixels, request.kind, price, request.capabilities)
+    return request.digest + hashlib.sha256(repr(rest).encode()).digest()
+
+
+def differs_in_offer_only(digest: bytes, stored: bytes) -> bool:
+    """Whether two content digests are of one request, once with another offer."""
+    return digest[:32] != stored[:32] and digest[32:] == stored[32:]
+
+
+def read_answer(text: str) -> LostAnswer:
+    """What a stored answer paid for. Raises ValueError when it is none of ours."""
+    answer = json.loads(text)
+    try:
+        payment = livepeer_pb2.Payment.FromString(b64decode(answer["payment"]))
+    except DecodeError as error:
+        raise ValueError("the stored payment cannot be read") from error
+    params = payment.ticket_params
+    return LostAnswer(
+        payment=answer["payment"],
+        state=answer["state"],
+        recipient=params.recipient,
+        recipient_rand_hash=params.recipient_rand_hash,
+        expiration_block=int.from_bytes(params.expiration_block),
+    )
+
+
+class Turns:
+    """Lets the requests of one session pass one after the other, so that each starts from true values."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def take(self, session: Session) -> AsyncIterator[None]:
+        """Waits for the session's turn; a new session is nobody else's."""
+        if session.is_new:
+            yield
+            return
+        lock, waiting = self._turns.get(session.id, (asyncio.Lock(), 0))
+        self._turns[session.id] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._turns.pop(session.id)
+            if waiting > 1:
+                self._turns[session.id] = (lock, waiting - 1)
+
+
+def _check_continues(state: PaymentState, request: PaymentRequest) -> None:
+    check_continues(state, orchestrator_address=request.orchestrator.address, app=request.app, kind=request.kind)
+
+
+def _auth_id(customer_id: int) -> str:
+    return f"customer:{customer_id}"
+
+
+def _new_id() -> str:
+    """A UUID of version 7, hex: it starts with the time, so that new rows lie together in their index."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = int.from_bytes(milliseconds.to_bytes(6) + os.urandom(10))
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return f"{number:032x}"
