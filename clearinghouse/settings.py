@@ -191,6 +191,8 @@ TREASURY_ADDRESS = env.address("TREASURY_ADDRESS")
 
 # -- The signer --------------------------------------------------------------------------------------------
 
+SIGNER_HOST = env.text("SIGNER_HOST", "127.0.0.1")
+SIGNER_PORT = env.integer("SIGNER_PORT", 8935, minimum=0, maximum=65535)
 RECIPIENT_POLICY = env.choice("RECIPIENT_POLICY", "registered", ("registered", "listed", "any"))
 MAX_TICKET_EV_WEI = env.ratio("MAX_TICKET_EV_WEI", "3000000000000")
 MAX_TOTAL_EV_WEI = env.ratio("MAX_TOTAL_EV_WEI", "20000000000000")
