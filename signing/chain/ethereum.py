@@ -49,7 +49,7 @@ class RpcRefused(ChainUnavailable):
     """Every endpoint answered this request with an error; a smaller one may succeed."""
 
 
-class CallReverted(Exception):
+class CallReverted(ChainUnavailable):
     """A contract refuses this call; the text is the contract's reason."""
 
 
@@ -298,7 +298,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ContractLogicError as error:
-        raise CallReverted(error.message or "execution reverted") from None
+        raise CallReverted("call_reverted", error.message or "execution reverted") from None
     except (TransactionNotFound, BlockNotFound) as error:
         raise _NotFound("not_found", str(error)) from None
     except Web3RPCError as error:

@@ -1,0 +1,132 @@
+"""What the chain says that a payment depends on: the sender's funds, rounds, the active set and the rate."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from signing.chain.ethereum import Chain, ChainUnavailable, Header
+from signing.chain.price_feed import Rate, read_rate
+from signing.pm.ceilings import SenderFunds
+from signing.pm.tickets import ZERO_HASH
+
+__all__ = ["ChainView", "Rate", "Roster", "read_funds", "read_roster", "read_view"]
+
+_NOBODY = "0x" + "00" * 20
+_LARGEST_POOL = 1_000
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roster:
+    """The slow part: who may be paid now. `pool_size` is the contract's own figure, as reserve limits use it."""
+
+    active_recipients: frozenset[bytes]
+    orchestrators: tuple[tuple[str, str], ...]
+    pool_size: int
+    round_block_hashes: Mapping[int, bytes]
+    last_initialized_round: int
+    read_at_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainView:
+    """The chain at one block. Addresses are lower-case 0x text, recipients 20 bytes, amounts wei.
+
+    `round_block_hashes` has the last two initialised rounds, less those without a hash: no ticket of such
+    a round can be redeemed. `orchestrators` are (address, service URI) of the active set in stake order.
+    `read_at_seconds` is on the monotonic clock.
+    """
+
+    sender: str
+    funds: SenderFunds
+    current_round: int
+    last_initialized_round: int
+    round_block_hashes: Mapping[int, bytes]
+    l1_block: int
+    active_recipients: frozenset[bytes]
+    orchestrators: tuple[tuple[str, str], ...]
+    pool_size: int
+    rate: Rate
+    read_at_seconds: float
+
+
+def read_view(
+    chain: Chain, *, sender: str, feed_address: str, roster: Roster | None, roster_max_age_seconds: float
+) -> tuple[ChainView, Roster]:
+    """The view at the newest block, and the roster behind it: the given one while it is young enough.
+
+    A roster is read anew with every initialised round. Raises ChainUnavailable.
+    """
+    started = time.monotonic()
+    header = chain.header("latest")
+    current_round = chain.call("RoundsManager", "currentRound", block=header.number)
+    last_round = chain.call("RoundsManager", "lastInitializedRound", block=header.number)
+    if (
+        roster is None
+        or roster.last_initialized_round != last_round
+        or started - roster.read_at_seconds > roster_max_age_seconds
+    ):
+        roster = read_roster(chain, header=header, last_initialized_round=last_round)
+    view = ChainView(
+        sender=sender.lower(),
+        funds=read_funds(chain, sender, block=header.number),
+        current_round=current_round,
+        last_initialized_round=last_round,
+        round_block_hashes=roster.round_block_hashes,
+        l1_block=header.l1_number,
+        active_recipients=roster.active_recipients,
+        orchestrators=roster.orchestrators,
+        pool_size=roster.pool_size,
+        rate=read_rate(chain, feed_address, block=header.number),
+        read_at_seconds=started,
+    )
+    return view, roster
+
+
+def read_funds(chain: Chain, sender: str, *, block: int) -> SenderFunds:
+    """Deposit, remaining reserve and withdraw round of a sender at a block. Raises ChainUnavailable."""
+    (deposit, withdraw_round), (reserve, _) = chain.call("TicketBroker", "getSenderInfo", sender, block=block)
+    return SenderFunds(deposit_wei=deposit, reserve_wei=reserve, withdraw_round=withdraw_round)
+
+
+def read_roster(chain: Chain, *, header: Header, last_initialized_round: int) -> Roster:
+    """Walks the pool of orchestrators in stake order; three calls a member, some at once.
+
+    Raises ChainUnavailable.
+    """
+    block, started = header.number, time.monotonic()
+    members = _pool_members(chain, block)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="roster") as several:
+        active = several.map(
+            lambda address: chain.call("BondingManager", "isActiveTranscoder", address, block=block), members
+        )
+        recipients = [address for address, is_active in zip(members, active, strict=True) if is_active]
+        addresses = several.map(
+            lambda address: chain.call("ServiceRegistry", "getServiceURI", address, block=block), recipients
+        )
+        orchestrators = tuple(zip(recipients, addresses, strict=True))
+    hashes = {
+        number: chain.call("RoundsManager", "blockHashForRound", number, block=block)
+        for number in (last_initialized_round, last_initialized_round - 1)
+        if number > 0
+    }
+    return Roster(
+        active_recipients=frozenset(bytes.fromhex(address[2:]) for address in recipients),
+        orchestrators=orchestrators,
+        pool_size=chain.call("BondingManager", "getTranscoderPoolSize", block=block),
+        round_block_hashes={number: value for number, value in hashes.items() if value != ZERO_HASH},
+        last_initialized_round=last_initialized_round,
+        read_at_seconds=started,
+    )
+
+
+def _pool_members(chain: Chain, block: int) -> list[str]:
+    members: list[str] = []
+    address = chain.call("BondingManager", "getFirstTranscoderInPool", block=block)
+    while address != _NOBODY:
+        members.append(address.lower())
+        if len(members) > _LARGEST_POOL:
+            raise ChainUnavailable("rpc_nonsense", "the pool of orchestrators has no end")
+        address = chain.call("BondingManager", "getNextTranscoderInPool", address, block=block)
+    return members

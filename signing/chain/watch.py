@@ -1,0 +1,109 @@
+"""A thread that keeps the newest view of the chain, so that no payment waits for an RPC."""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from django.conf import settings
+
+from signing.chain import ethereum, price_feed
+from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.view import ChainView, Roster, read_view
+
+log = logging.getLogger(__name__)
+
+ROSTER_SECONDS = 60.0
+
+
+class ChainWatch:
+    """Reads the chain every few seconds between `start` and `stop`; `view` never blocks."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        sender: str,
+        feed_address: str,
+        refresh_seconds: float,
+        max_age_seconds: float,
+        rate_max_age_seconds: int,
+        roster_seconds: float = ROSTER_SECONDS,
+    ) -> None:
+        self._chain = chain
+        self._sender = sender
+        self._feed_address = feed_address
+        self._refresh_seconds = refresh_seconds
+        self._max_age_seconds = max_age_seconds
+        self._rate_max_age_seconds = rate_max_age_seconds
+        self._roster_seconds = roster_seconds
+        self._view: ChainView | None = None
+        self._roster: Roster | None = None
+        self._trouble = "chain_unread"
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chain-watch", daemon=True)
+
+    @classmethod
+    def from_settings(cls, *, sender: str) -> "ChainWatch":
+        """Raises ChainUnavailable when no RPC endpoint is configured."""
+        return cls(
+            ethereum.connect(),
+            sender=sender,
+            feed_address=settings.ETH_USD_FEED_ADDRESS,
+            refresh_seconds=settings.CHAIN_REFRESH_SECONDS,
+            max_age_seconds=settings.CHAIN_MAX_AGE_SECONDS,
+            rate_max_age_seconds=settings.ETH_USD_MAX_AGE_SECONDS,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns once the thread has ended, which a slow endpoint can delay by its timeout."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._chain.close()
+
+    def view(self) -> ChainView:
+        """The newest view. Raises ChainUnavailable when there is none yet, or it or its rate is too old."""
+        view = self._view
+        if view is None:
+            raise ChainUnavailable("chain_unread", f"the chain was not read yet ({self._trouble})")
+        age = time.monotonic() - view.read_at_seconds
+        if age > self._max_age_seconds:
+            raise ChainUnavailable("chain_stale", f"the chain was last read {age:.0f} seconds ago")
+        price_feed.check_age(view.rate, at=datetime.now(UTC), max_age_seconds=self._rate_max_age_seconds)
+        return view
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._refresh()
+            self._stopped.wait(self._refresh_seconds)
+
+    def _refresh(self) -> None:
+        try:
+            self._view, self._roster = read_view(
+                self._chain,
+                sender=self._sender,
+                feed_address=self._feed_address,
+                roster=self._roster,
+                roster_max_age_seconds=self._roster_seconds,
+            )
+        except ChainUnavailable as error:
+            self._report(error.reason_code)
+        except Exception:
+            # The thread must outlive whatever an endpoint invents; the view's age tells the signer.
+            log.exception("the chain could not be read")
+        else:
+            self._report("")
+
+    def _report(self, trouble: str) -> None:
+        """One line when the trouble changes, not one every two seconds."""
+        if trouble == self._trouble:
+            return
+        if trouble:
+            log.warning("the chain cannot be read: %s", trouble)
+        else:
+            log.info("the chain is being read")
+        self._trouble = trouble
