@@ -41,18 +41,20 @@ def main() -> None:
 
 async def _run(kinds: list[str], customer: Customer, *, forever: bool) -> bool:
     """All kinds side by side until they are done or a signal ends the process."""
-    work = asyncio.gather(*(keep_working(kind, KINDS[kind], customer, forever=forever) for kind in kinds))
+    work = [asyncio.create_task(keep_working(kind, KINDS[kind], customer, forever=forever)) for kind in kinds]
     stopping = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
     stop = asyncio.create_task(stopping.wait())
-    ends: list[asyncio.Future[Any]] = [work, stop]
+    finished = asyncio.gather(*work)
+    ends: list[asyncio.Future[Any]] = [finished, stop]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.is_set():
         stop.cancel()
-        return all(work.result())
-    work.cancel()
-    await asyncio.wait([work], timeout=_GOODBYE_SECONDS)
+        return all(finished.result())
+    for task in work:
+        task.cancel()
+    await asyncio.wait(work, timeout=_GOODBYE_SECONDS)
     # A thread may still wait for the signer; nobody waits for that thread.
     os._exit(0)
 

@@ -35,6 +35,7 @@ async def _send_frames(session: LiveRunnerSession, seconds: float) -> int:
         while time.monotonic() < end:
             async with http.post(session.app_url, data=os.urandom(64)) as answer:
                 if answer.status != 200:
+                    session.released = True  # nobody is left to say goodbye to
                     raise SessionLost(f"session {session.session_id} is gone (HTTP {answer.status})")
             frames += 1
             await asyncio.sleep(min(_FRAME_SECONDS, max(0, end - time.monotonic())))

@@ -18,8 +18,9 @@ from signing.pm.tickets import ZERO_HASH, Ticket, keccak256
 
 _ABI = Path(__file__).with_name("abi")
 _STATE_SECONDS = 1.0
-_SENDER_SECONDS = 2.0
+_SENDER_SECONDS = 3.0
 _RECEIPT_SECONDS = 60
+_REDEEM_GAS = 400_000  # a ticket, at the most
 
 
 class RedemptionRefused(Exception):
@@ -96,7 +97,7 @@ class EthereumChain:
             return self._state[1]
 
     async def sender(self, address: bytes) -> SenderInfo:
-        """At most two seconds old. Raises ChainUnavailable."""
+        """At most three seconds old. Raises ChainUnavailable."""
         known = self._senders.get(address)
         if known is None or time.monotonic() - known[0] > _SENDER_SECONDS:
             known = (time.monotonic(), await _in_thread(self._read_sender, address))
@@ -176,7 +177,12 @@ class EthereumChain:
             "gasPrice": Wei(2 * eth.gas_price),
             "chainId": eth.chain_id,
         }
-        request["gas"] = call.estimate_gas(request) * 3 // 2
+        try:
+            estimate = call.estimate_gas(request) * 3 // 2
+        except ContractLogicError as error:
+            raise RedemptionRefused(str(error.message)) from error
+        # A batch swallows failures, also those for want of gas, so its estimate can be too low.
+        request["gas"] = max(estimate, _REDEEM_GAS * len(winners))
         signed = self._account.sign_transaction(call.build_transaction(request))
         tx_hash = eth.send_raw_transaction(signed.raw_transaction)
         receipt = eth.wait_for_transaction_receipt(tx_hash, timeout=_RECEIPT_SECONDS, poll_latency=0.2)
@@ -201,7 +207,5 @@ def _contract_ticket(ticket: Ticket) -> tuple[str, str, int, int, int, bytes, by
 async def _in_thread[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return await asyncio.to_thread(call, *args, **kwargs)
-    except ContractLogicError as error:
-        raise RedemptionRefused(str(error.message)) from error
     except (Web3Exception, OSError, ValueError) as error:
         raise ChainUnavailable(f"{type(error).__name__}: {error}") from error

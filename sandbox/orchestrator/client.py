@@ -25,6 +25,7 @@ class OrchestratorDidNotStart(Exception):
 class RunningOrchestrator:
     url: str
     process: subprocess.Popen[bytes]
+    terms: dict[str, int]
 
     def status(self) -> dict[str, Any]:
         """The JSON of /sandbox/status."""
@@ -64,7 +65,7 @@ def running_orchestrator(
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env=environment, cwd=Path(__file__).parents[2]
         )
-    running = RunningOrchestrator(url=f"https://127.0.0.1:{port}", process=process)
+    running = RunningOrchestrator(url=f"https://127.0.0.1:{port}", process=process, terms=terms)
     try:
         _wait_until_up(running, log)
         yield running
