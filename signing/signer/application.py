@@ -1,5 +1,8 @@
 """Puts the signer together from the settings."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 
 from signing.pm.ceilings import TicketLimits
@@ -15,18 +18,18 @@ from signing.signer.recipients import Recipients
 from signing.signer.sessions import mac_keys
 
 
-def build(*, keystore: Keystore, chain: Chain) -> Signer:
-    """The ASGI application; its database is opened when the server starts it."""
-    database = Database(settings.DATABASES["default"])
-    batch = Batch(database)
-    rates = Rates(database)
-    authentication = Authentication(database)
+def build(*, keystore: Keystore, chain: Chain, database: Mapping[str, Any] | None = None) -> Signer:
+    """The ASGI application; its database, the settings' own unless given, is opened when the server starts it."""
+    connections = Database(database or settings.DATABASES["default"])
+    batch = Batch(connections)
+    rates = Rates(connections)
+    authentication = Authentication(connections)
     payments = Payments(
         keystore=keystore,
         chain=chain,
-        database=database,
+        database=connections,
         batch=batch,
-        recipients=Recipients(database, settings.RECIPIENT_POLICY),
+        recipients=Recipients(connections, settings.RECIPIENT_POLICY),
         rates=rates,
         terms=Terms(
             limits=TicketLimits(
@@ -44,5 +47,5 @@ def build(*, keystore: Keystore, chain: Chain) -> Signer:
         chain=chain,
         authentication=authentication,
         payments=payments,
-        house=House(database=database, batch=batch, authentication=authentication, rates=rates, chain=chain),
+        house=House(database=connections, batch=batch, authentication=authentication, rates=rates, chain=chain),
     )

@@ -1,13 +1,13 @@
 """Who is asking: API keys by their digest, remembered for less than a second."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from accounts import api_keys
 from signing.signer.database import Database
 from signing.signer.refusals import Refused, Unavailable
 
@@ -68,7 +68,7 @@ class Authentication:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise NotAuthenticated("an API key is needed: Authorization: Bearer <key>", "missing_api_key")
-        digest = hashlib.sha256(key[: _LONGEST_KEY + 1].encode()).digest()
+        digest = api_keys.digest(key[: _LONGEST_KEY + 1])
         caller = await self._find(digest)
         if caller is None:
             raise NotAuthenticated("the API key is unknown or was revoked", "invalid_api_key")
