@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sandbox.chain.encoding import keccak, rlp_encode
+from sandbox.chain.encoding import Encodable, keccak, rlp_encode
 from sandbox.chain.machine import Log
 from sandbox.chain.transactions import SignedTransaction
 
@@ -35,7 +35,7 @@ class Header:
     @cached_property
     def hash(self) -> bytes:
         """keccak256 of the London header's RLP, so that a client that hashes headers by itself agrees."""
-        fields = [
+        fields: list[Encodable] = [
             self.parent_hash, EMPTY_UNCLES_HASH, NO_ADDRESS, self.state_root, self.transactions_root,
             self.receipts_root, self.logs_bloom, 0, self.number, BLOCK_GAS_LIMIT, self.gas_used,
             self.timestamp_seconds, self.extra_data, bytes(32), bytes(8), self.base_fee_wei,

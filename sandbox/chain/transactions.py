@@ -5,7 +5,7 @@ from typing import Any
 
 from coincurve import PrivateKey, PublicKey
 
-from sandbox.chain.encoding import MalformedRlp, keccak, rlp_decode, rlp_encode
+from sandbox.chain.encoding import Encodable, MalformedRlp, keccak, rlp_decode, rlp_encode
 from sandbox.chain.machine import AccessList
 
 HALF_CURVE_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -61,7 +61,7 @@ def sign_transaction(
     value_wei: int, data: bytes,
 ) -> SignedTransaction:  # fmt: skip
     """A type 2 transaction without priority fee."""
-    unsigned = [chain_id, nonce, 0, max_fee_wei, gas, to or b"", value_wei, data, []]
+    unsigned: list[Encodable] = [chain_id, nonce, 0, max_fee_wei, gas, to or b"", value_wei, data, []]
     digest = keccak(b"\x02" + rlp_encode(unsigned))
     signature = PrivateKey(private_key).sign_recoverable(digest, hasher=None)
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
