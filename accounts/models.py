@@ -1,4 +1,4 @@
-"""The rows behind 'who is asking': users, customers, memberships, API keys and the audit log."""
+"""The rows behind 'who is asking': users, customers, memberships, API keys, the audit log, a demo's mails."""
 
 from typing import Any, ClassVar
 
@@ -85,6 +85,15 @@ class ApiKey(models.Model):
     revoked_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     last_used_at = models.DateTimeField(null=True, blank=True)
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "name"],
+                condition=models.Q(revoked_at=None),
+                name="one_active_key_per_name",
+            )
+        ]
+
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
@@ -103,3 +112,16 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name_plural = "audit entries"
         indexes = [models.Index(fields=["customer", "at"], name="audit_by_customer")]
+
+
+class Mail(models.Model):
+    """A mail that a demo keeps to be read on a page, because nothing there goes out."""
+
+    to = models.EmailField()
+    subject = models.CharField(max_length=200)
+    text = models.TextField()
+    html = models.TextField(blank=True)
+    sent_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.subject} ({self.to})"

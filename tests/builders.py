@@ -29,7 +29,7 @@ def api_key(owner: Customer, secret: str | None = None) -> ApiKey:
     text = secret or f"ch_live_test{next(_numbers):04}_{uuid.uuid4().hex}"
     return ApiKey.objects.create(
         customer=owner,
-        name="test key",
+        name=f"test-key-{next(_numbers)}",
         prefix=text.split("_")[2][:16],
         secret_sha256=hashlib.sha256(text.encode()).digest(),
     )

@@ -1,0 +1,35 @@
+"""Mails: one letter, written once and sent as text and as HTML."""
+
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """What a mail says: `subject` is the fact, `action` one button (words, URL), `why` the reason it came."""
+
+    subject: str
+    paragraphs: list[str]
+    action: tuple[str, str] | None = None
+    small: list[str] = field(default_factory=list)
+    why: str = ""
+
+
+def render(letter: Letter, *, to: str) -> EmailMultiAlternatives:
+    context = {"letter": letter, "to": to, "web_url": settings.WEB_URL}
+    message = EmailMultiAlternatives(
+        subject=letter.subject,
+        body=render_to_string("mail/letter.txt", context),
+        from_email=settings.DEFAULT_FROM_EMAIL,
+        to=[to],
+    )
+    message.attach_alternative(render_to_string("mail/letter.html", context), "text/html")
+    return message
+
+
+def send(letter: Letter, *, to: str) -> None:
+    """Talks to the mail server; never call it inside a database transaction."""
+    render(letter, to=to).send()
