@@ -196,6 +196,74 @@ def days(statement: Statement) -> list[DaySum]:
     return sums
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonthSum:
+    """One line of the list of statements."""
+
+    month: date
+    final: bool
+    credited_nano_usd: int
+    charge_nano_usd: int
+    closing_nano_usd: int
+
+
+def list_months(customer: Customer, *, now: datetime) -> list[MonthSum]:
+    """Every month with its sums, the running one first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MONTHS, {"customer": customer.pk})
+        sums = {month: (int(credited), int(charge)) for month, credited, charge in cursor.fetchall()}
+    closing, found = 0, []
+    for month in reversed(months(customer, now=now)):
+        credited, charge = sums.get(month, (0, 0))
+        closing += credited - charge
+        found.append(
+            MonthSum(
+                month=month,
+                final=now.astimezone(UTC).date() >= next_month(month),
+                credited_nano_usd=credited,
+                charge_nano_usd=charge,
+                closing_nano_usd=closing,
+            )
+        )
+    return found[::-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """A month's usage under one label, kind, key and counterparty."""
+
+    label: str
+    kind: str
+    api_key: str
+    counterparty: str
+    payments: int
+    cost_wei: int
+    cost_nano_usd: int
+    charge_nano_usd: int
+
+
+def groups(statement: Statement) -> list[Group]:
+    """The month's usage added up over its days, the dearest first."""
+    lines: dict[tuple[str, str, str, str, str], list[UsageLine]] = {}
+    for line in statement.usage:
+        key = (line.label, line.kind, line.api_key, line.api_key_prefix, line.counterparty)
+        lines.setdefault(key, []).append(line)
+    found = [
+        Group(
+            label=label,
+            kind=kind,
+            api_key=api_key,
+            counterparty=counterparty,
+            payments=sum(line.payments for line in of_group),
+            cost_wei=sum(line.cost_wei for line in of_group),
+            cost_nano_usd=sum(line.cost_nano_usd for line in of_group),
+            charge_nano_usd=sum(line.charge_nano_usd for line in of_group),
+        )
+        for (label, kind, api_key, _, counterparty), of_group in lines.items()
+    ]
+    return sorted(found, key=lambda group: (-group.charge_nano_usd, group.label, group.api_key, group.counterparty))
+
+
 def months(customer: Customer, *, now: datetime) -> list[date]:
     """First days of the months there are statements for, the running one first."""
     running = now.astimezone(UTC).date().replace(day=1)
@@ -272,4 +340,13 @@ WITH entries AS (
     GROUP BY l.kind, l.label, l.counterparty, l.day, k.id, k.name, k.prefix
 )
 SELECT * FROM rows ORDER BY at, day, key_name, key_prefix, description, kind, reference
+"""
+
+_MONTHS = """
+SELECT month, sum(credited), sum(charge) FROM (
+    SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month, amount_nano_usd AS credited, 0 AS charge
+    FROM billing_walletentry WHERE customer_id = %(customer)s
+    UNION ALL
+    SELECT date_trunc('month', day)::date, 0, charge_nano_usd FROM billing_usage_by_day WHERE customer_id = %(customer)s
+) x GROUP BY month
 """

@@ -32,11 +32,11 @@ class CreditMissing(Exception):
 
 
 def start(*, customer: Customer, user: User, amount_cents: int, top_up_id: uuid.UUID | None = None) -> TopUp:
-    """Writes the wish down, asks the provider for its page and gives the row, OPEN with `checkout_url`.
+    """Writes the wish down, asks the provider for its page and gives the row.
 
-    `top_up_id` comes with the form: the same form sent twice is the same row and the same page. When the provider
-    does not answer the row stays STARTED for the sweep. Raises AmountOutOfRange, stripe_gateway.Refused (then the
-    row is FAILED), stripe_gateway.Unavailable (STARTED), stripe_gateway.NotConfigured (no row).
+    OPEN with `checkout_url` as a rule; STARTED when the provider does not answer (the sweep goes on asking); FAILED
+    when it refuses. `top_up_id` comes with the form: the same form sent twice is the same row and the same page.
+    Raises AmountOutOfRange and stripe_gateway.NotConfigured, both before anything is written.
     """
     if not settings.STRIPE_SECRET_KEY:
         raise stripe_gateway.NotConfigured
@@ -44,7 +44,10 @@ def start(*, customer: Customer, user: User, amount_cents: int, top_up_id: uuid.
         raise AmountOutOfRange
     top_up = _row(customer, user, amount_cents, top_up_id or uuid.uuid4())
     if top_up.status == TopUp.Status.STARTED:
-        _open(top_up)
+        try:
+            _open(top_up)
+        except (stripe_gateway.Unavailable, stripe_gateway.Refused) as error:
+            log.warning("top-up %s has no payment page yet: %s", top_up.id, error)
     return top_up
 
 

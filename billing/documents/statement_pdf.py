@@ -6,7 +6,7 @@ from typing import Any
 from accounts import moments
 from billing import display
 from billing.documents import typesetter
-from billing.statements import Statement, days
+from billing.statements import Statement, days, groups
 
 
 def render(statement: Statement) -> bytes:
@@ -57,27 +57,17 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
         ],
         "lines": [
             {
-                "what": label or kind,
-                "kind": kind,
-                "key": key,
-                "counterparty": counterparty,
-                "payments": f"{payments:,}",
-                "cost_eth": display.eth_exact(cost_wei),
-                "charge": display.nano_text(charge),
+                "what": group.label or group.kind,
+                "kind": group.kind,
+                "key": group.api_key,
+                "counterparty": group.counterparty,
+                "payments": f"{group.payments:,}",
+                "cost_eth": display.eth_exact(group.cost_wei),
+                "charge": display.nano_text(group.charge_nano_usd),
             }
-            for (label, kind, key, counterparty), (payments, cost_wei, charge) in _grouped(statement).items()
+            for group in groups(statement)
         ],
     }
-
-
-def _grouped(statement: Statement) -> dict[tuple[str, str, str, str], tuple[int, int, int]]:
-    """The month by label, kind, key and counterparty, the dearest first."""
-    sums: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
-    for line in statement.usage:
-        key = (line.label, line.kind, line.api_key, line.counterparty)
-        payments, cost_wei, charge = sums.get(key, (0, 0, 0))
-        sums[key] = (payments + line.payments, cost_wei + line.cost_wei, charge + line.charge_nano_usd)
-    return dict(sorted(sums.items(), key=lambda item: (-item[1][2], item[0])))
 
 
 def _last_day(statement: Statement) -> int:

@@ -1,0 +1,33 @@
+"""The doors to the money: wallet, top-ups, statements, the API and the provider's webhook."""
+
+from datetime import date
+
+from django.urls import path, register_converter
+
+from billing import stripe_webhook, views
+
+
+class MonthConverter:
+    """`2026-11` as the first day of that month."""
+
+    regex = "20[0-9]{2}-(?:0[1-9]|1[0-2])"
+
+    def to_python(self, value: str) -> date:
+        return date(int(value[:4]), int(value[5:]), 1)
+
+    def to_url(self, value: date) -> str:
+        return f"{value:%Y-%m}"
+
+
+register_converter(MonthConverter, "month")
+
+urlpatterns = [
+    path("wallet/", views.wallet, name="wallet"),
+    path("wallet/top-ups/", views.top_up_start, name="top_up_start"),
+    path("wallet/top-ups/<uuid:top_up_id>/", views.top_up_return, name="top_up_return"),
+    path("statements/", views.statement_list, name="statements"),
+    path("statements/<month:month>/", views.statement, name="statement"),
+    path("statements/<month:month>.pdf", views.statement_as_pdf, name="statement_pdf"),
+    path("statements/<month:month>.csv", views.statement_as_csv, name="statement_csv"),
+    path("stripe/webhook", stripe_webhook.receive, name="stripe_webhook"),
+]

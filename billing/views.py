@@ -1,0 +1,147 @@
+"""The customer's money pages: wallet and top-ups, statements and their files."""
+
+import uuid
+from datetime import date, timedelta
+
+from django.conf import settings
+from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.access import CustomerRequest, customer_required
+from accounts.models import Customer
+from billing import statements, stripe_gateway, tasks, topups, usage
+from billing.documents import statement_pdf
+from billing.exports import statement_csv
+from billing.forms import TopUpForm
+from billing.models import TopUp, Wallet
+from billing.statements import Statement
+
+_SHOWN_TOP_UPS = 100
+
+
+def available_nano_usd(customer: Customer) -> int:
+    wallet = Wallet.objects.filter(customer=customer).first()
+    return wallet.available_nano_usd if wallet else 0
+
+
+@never_cache
+@require_GET
+@customer_required
+def wallet(request: CustomerRequest) -> HttpResponse:
+    return _wallet(request, TopUpForm())
+
+
+@require_POST
+@customer_required
+def top_up_start(request: CustomerRequest) -> HttpResponse:
+    """Writes the wish down and leads to the provider's page; the same form sent twice leads to the same page."""
+    form = TopUpForm(request.POST)
+    if not form.is_valid():
+        return _wallet(request, form, status=422)
+    if request.customer.status != Customer.Status.ACTIVE:
+        return _wallet(request, form, status=403)
+    try:
+        top_up = topups.start(
+            customer=request.customer,
+            user=request.user,
+            amount_cents=form.cleaned_data["amount_cents"],
+            top_up_id=form.cleaned_data["top_up"],
+        )
+    except stripe_gateway.NotConfigured:
+        return _wallet(request, form, status=503)
+    if top_up.status == TopUp.Status.OPEN:
+        return HttpResponseRedirect(top_up.checkout_url)
+    return redirect("top_up_return", top_up.id)
+
+
+@never_cache
+@require_GET
+@customer_required
+def top_up_return(request: CustomerRequest, top_up_id: uuid.UUID) -> HttpResponse:
+    """Where the provider's page leads back to; it asks itself how the payment stands until that is known."""
+    top_up = get_object_or_404(TopUp, id=top_up_id, customer=request.customer)
+    asks_again = "HX-Request" in request.headers
+    if top_up.status == TopUp.Status.OPEN and not asks_again:
+        tasks.wake(tasks.settle_top_up, str(top_up.id))
+    context = {
+        "top_up": top_up,
+        "left": "left" in request.GET,
+        "available": available_nano_usd(request.customer),
+    }
+    return render(request, "billing/parts/top_up.html" if asks_again else "billing/top_up.html", context)
+
+
+@never_cache
+@require_GET
+@customer_required
+def statement_list(request: CustomerRequest) -> HttpResponse:
+    return render(
+        request,
+        "billing/statements.html",
+        {"months": statements.list_months(request.customer, now=timezone.now())},
+    )
+
+
+@never_cache
+@require_GET
+@customer_required
+def statement(request: CustomerRequest, month: date) -> HttpResponse:
+    found = _statement(request, month)
+    last = found.end - timedelta(days=1)
+    context = {"statement": found, "days": statements.days(found), "groups": statements.groups(found), "last": last}
+    context["used"] = -found.charge_nano_usd
+    return render(request, "billing/statement.html", context)
+
+
+@never_cache
+@require_GET
+@customer_required
+def statement_as_pdf(request: CustomerRequest, month: date) -> HttpResponse:
+    found = _statement(request, month)
+    return _file(HttpResponse(statement_pdf.render(found), content_type="application/pdf"), f"{found.number}.pdf")
+
+
+@never_cache
+@require_GET
+@customer_required
+def statement_as_csv(request: CustomerRequest, month: date) -> HttpResponseBase:
+    found = _statement(request, month)
+    return _file(
+        StreamingHttpResponse(statement_csv.lines(found), content_type="text/csv; charset=utf-8"),
+        f"{found.number}.csv",
+    )
+
+
+def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> HttpResponse:
+    now = timezone.now()
+    available = available_nano_usd(request.customer)
+    burn = usage.burn(request.customer.pk, now=now)
+    lasts = burn.lasts(available) if burn else None
+    context = {
+        "form": form,
+        "available": available,
+        "burn": burn,
+        "lasts": lasts,
+        "empty_at": now + lasts if lasts else None,
+        "top_ups": TopUp.objects.filter(customer=request.customer)
+        .select_related("created_by")
+        .order_by("-created_at")[:_SHOWN_TOP_UPS],
+        "can_pay": bool(settings.STRIPE_SECRET_KEY) and request.customer.status == Customer.Status.ACTIVE,
+        "configured": bool(settings.STRIPE_SECRET_KEY),
+    }
+    return render(request, "billing/wallet.html", context, status=status)
+
+
+def _statement(request: CustomerRequest, month: date) -> Statement:
+    now = timezone.now()
+    if month not in statements.months(request.customer, now=now):
+        raise Http404
+    return statements.of_month(request.customer, month, now=now)
+
+
+def _file[R: HttpResponseBase](response: R, name: str) -> R:
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
