@@ -1,6 +1,7 @@
 """Funding of deposit and reserve: a row first, one signature, and the same bytes sent until they are mined."""
 
 import logging
+import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -41,8 +42,13 @@ class TransactionSigner(Protocol):
     def sign_transaction(self, transaction: Mapping[str, Any], /) -> bytes: ...
 
 
-def request(*, sender: str, deposit_wei: int, reserve_wei: int, user: User) -> TreasuryTransaction:
-    """Writes down the wish; the treasury worker finds the row. Raises InvalidFunding."""
+def request(
+    *, sender: str, deposit_wei: int, reserve_wei: int, user: User, request_id: uuid.UUID | None = None
+) -> TreasuryTransaction:
+    """Writes down the wish; the treasury worker finds the row. Raises InvalidFunding.
+
+    `request_id` comes with the form and makes it one wish: a second one of that id raises IntegrityError.
+    """
     for amount in (deposit_wei, reserve_wei):
         if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
             raise InvalidFunding("invalid_amount", "Amounts are whole numbers of wei, not negative.")
@@ -51,6 +57,7 @@ def request(*, sender: str, deposit_wei: int, reserve_wei: int, user: User) -> T
     if not sender or sender.lower() != settings.SENDER_ADDRESS.lower():
         raise InvalidFunding("unknown_sender", "Only the configured sender can be funded.")
     return TreasuryTransaction.objects.create(
+        id=request_id or uuid.uuid4(),
         kind=TreasuryTransaction.Kind.FUND,
         sender=sender.lower(),
         deposit_wei=deposit_wei,

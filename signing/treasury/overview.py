@@ -1,4 +1,4 @@
-"""What staff see of the pooled money: funds, forecast, redemptions, events, funding requests and what needs a person."""
+"""What staff see of the pooled money: funds, forecast, redemptions, events and funding requests."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
-from accounts import moments
 from billing import ledger, money
 from billing.models import EthUsdRate, Wallet
 from billing.postings import ACCRUED_TICKETS
@@ -20,7 +19,6 @@ WINDOW = timedelta(days=7)
 # One payment a second ago is no pace yet.
 _LEAST_SECONDS = 300
 _POINTS = 56
-RUNWAY_FLOOR = timedelta(days=7)
 # What a funding transaction may cost: far above its usual price, so that a request that was let in can be sent.
 GAS_ALLOWANCE_WEI = 10**15
 UNFINISHED = (
@@ -28,16 +26,6 @@ UNFINISHED = (
     TreasuryTransaction.Status.SIGNED,
     TreasuryTransaction.Status.SENT,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alert:
-    """Something that needs a person: what, and what it means."""
-
-    kind: Literal["warn", "bad"]
-    title: str
-    text: str
-    since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,12 +152,6 @@ def read(*, now: datetime) -> Overview | None:
     )
 
 
-def alerts(view: Overview) -> list[Alert]:
-    """What needs a person, the worst first."""
-    found = [*_chain_alerts(view), *_fund_alerts(view), *_redemption_alerts(view), *_request_alerts(view)]
-    return sorted(found, key=lambda alert: alert.kind != "bad")
-
-
 def spendable_wei(snapshot: ChainSnapshot) -> int:
     """What the treasury wallet can still send: its ether less unfinished requests and an allowance for gas each."""
     waiting = TreasuryTransaction.objects.filter(status__in=UNFINISHED)
@@ -267,104 +249,3 @@ def _history(now: datetime) -> list[tuple[int, int]]:
             {"sender": sender(), "start": now - WINDOW, "now": now, "steps": _POINTS},
         )
         return [(int(at), int(wei)) for at, wei in cursor.fetchall()]
-
-
-def _chain_alerts(view: Overview) -> list[Alert]:
-    found = []
-    if view.stale:
-        found.append(
-            Alert(
-                kind="bad",
-                title=f"The chain was last read {moments.ago(view.snapshot.read_at, now=view.now)}",
-                text="The figures on this page are of that time. Look at the worker and its RPC endpoints.",
-                since=view.snapshot.read_at,
-            )
-        )
-    limit = timedelta(seconds=settings.ETH_USD_MAX_AGE_SECONDS)
-    if view.rate is None:
-        found.append(
-            Alert(kind="bad", title="No ETH price was recorded yet", text="Without a price no payment is signed.")
-        )
-    elif view.now - view.rate.updated_at > limit:
-        found.append(
-            Alert(
-                kind="bad",
-                title=f"The last recorded ETH price is older than {moments.duration(limit)}",
-                text="A price that old is refused: payments wait until the feed answers again.",
-                since=view.rate.updated_at,
-            )
-        )
-    return found
-
-
-def _fund_alerts(view: Overview) -> list[Alert]:
-    found, snapshot = [], view.snapshot
-    if view.lock.word == "Unlocking":
-        found.append(
-            Alert(
-                kind="bad",
-                title=f"The deposit is being unlocked and can be withdrawn from round {snapshot.withdraw_round:,}",
-                text=f"Now is round {snapshot.current_round:,}. Orchestrators may refuse tickets. If nobody here asked"
-                " for it, the sender's key is in other hands: cancel the unlock and change the key.",
-            )
-        )
-    elif view.lock.word == "Unlocked":
-        found.append(
-            Alert(
-                kind="bad",
-                title=f"The deposit is unlocked since round {snapshot.withdraw_round:,}",
-                text="Every redemption fails now, and the whole deposit and reserve can be withdrawn.",
-            )
-        )
-    for name, wei in (("deposit", snapshot.deposit_wei), ("reserve", snapshot.reserve_wei)):
-        if not wei:
-            found.append(
-                Alert(kind="bad", title=f"The {name} is empty", text="Orchestrators accept tickets only with both.")
-            )
-    if view.runway and snapshot.deposit_wei and view.runway.earliest_seconds < RUNWAY_FLOOR.total_seconds():
-        lasts = moments.duration(timedelta(seconds=view.runway.earliest_seconds))
-        found.append(
-            Alert(
-                kind="warn",
-                title=f"In the worst 1 of 20 cases the deposit is empty in {lasts}",
-                text=f"That is under the floor of {RUNWAY_FLOOR.days} days at the present pace.",
-            )
-        )
-    return found
-
-
-def _redemption_alerts(view: Overview) -> list[Alert]:
-    recent = Redemption.objects.filter(sender=sender(), event__block_time__gte=view.now - 30 * timedelta(days=1))
-    short = recent.filter(paid_wei__lt=F("face_value_wei"))
-    foreign = recent.filter(payment=None)
-    found = []
-    if count := foreign.count():
-        found.append(
-            Alert(
-                kind="bad",
-                title=f"{_redemptions(count)} in 30 days of a ticket we never issued",
-                text="Somebody else may hold the sender's key. Compare the tickets before anything else is funded.",
-                since=foreign.order_by("-seen_at").values_list("seen_at", flat=True).first(),
-            )
-        )
-    if count := short.count():
-        unpaid = short.aggregate(total=Sum(F("face_value_wei") - F("paid_wei")))["total"]
-        found.append(
-            Alert(
-                kind="warn",
-                title=f"{_redemptions(count)} in 30 days paid less than face value",
-                text=f"{int(unpaid) / 10**18:.4f} ETH were not paid and can never be claimed."
-                if False
-                else _unpaid(int(unpaid)),
-                since=short.order_by("-seen_at").values_list("seen_at", flat=True).first(),
-            )
-        )
-    return found
-
-
-def _redemptions(count: int) -> str:
-    return "1 redemption" if count == 1 else f"{count:,} redemptions"
-
-
-def _unpaid(wei: int) -> str:
-    raise NotImplementedError
