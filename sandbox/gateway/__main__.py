@@ -68,10 +68,13 @@ class _OneLine(logging.Handler):
 
 
 def _listen_to_the_sdk() -> None:
+    """Payments are worth a line; what the SDK's media transport says of a lost connection, we say ourselves."""
     log = logging.getLogger("livepeer_gateway")
-    log.addHandler(_OneLine())
-    log.setLevel(logging.INFO)
     log.propagate = False
+    log.addHandler(logging.NullHandler())
+    for module in ("remote_signer", "live_runner", "lv2v"):
+        log.getChild(module).addHandler(_OneLine())
+        log.getChild(module).setLevel(logging.INFO)
 
 
 main()
