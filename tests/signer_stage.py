@@ -293,3 +293,8 @@ def signed_wei(row: Mapping[str, Any]) -> int:
 def revoke(key: str) -> None:
     changed = ApiKey.objects.filter(secret_sha256=api_keys.digest(key)).update(revoked_at=datetime.now(UTC))
     assert changed == 1
+
+
+def execute(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
