@@ -8,6 +8,8 @@ from django.conf import settings
 
 from signing.chain import ethereum, indexer
 from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.indexer import BooksAheadOfChain
+from signing.chain.redemptions import UnexpectedEvents
 from signing.signer import keystore
 from signing.signer.keystore import Keystore, KeystoreUnusable
 from signing.treasury import funding
@@ -22,7 +24,9 @@ def index_chain() -> int:
         return indexer.index(_chain()).settled_to_block
     except ChainUnavailable as error:
         log.warning("the chain's events are read again later: %s", error.reason_code)
-        return 0
+    except (BooksAheadOfChain, UnexpectedEvents) as error:
+        log.critical("nothing is booked until somebody has looked: %s", error)
+    return 0
 
 
 @shared_task
