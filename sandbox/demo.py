@@ -69,7 +69,10 @@ class Demo:
         environment = self.environment()
         self.supervisor.start(
             "chain",
-            [PYTHON, "-m", "sandbox.chain", "--port", str(self.ports["chain"]), "--dir", str(self.local_dir / "chain")],
+            [
+                *(PYTHON, "-m", "sandbox.chain", "--port", str(self.ports["chain"])),
+                *("--dir", str(self.local_dir / "chain"), "--block-seconds", "3"),
+            ],
             environment,
         )
         self.supervisor.start(
@@ -113,7 +116,7 @@ class Demo:
         stripe = self.stripe()
         webhook = {"STRIPE_WEBHOOK_SECRET": self.secrets["stripe_webhook_secret"]}
         keys = self.local_dir / "keys"
-        celery = [PYTHON, "-m", "celery", "-A", "clearinghouse.celery"]
+        celery = [PYTHON, "-m", "celery", "--quiet", "-A", "clearinghouse.celery"]
         self.supervisor.start(
             "web",
             [
@@ -180,6 +183,10 @@ class Demo:
         passed = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "SECRET_KEY"}}
         settings = {
             "PYTHONUNBUFFERED": "1",
+            "DJANGO_SETTINGS_MODULE": "clearinghouse.settings",
+            # Celery warns of root and may refuse it; the demo runs as whoever started it.
+            "C_FORCE_ROOT": "1",
+            "PYTHONWARNINGS": "ignore:You're running the worker",
             "LOCAL_DIR": str(self.local_dir),
             "WEB_URL": self.web_url,
             "SIGNER_URL": self.signer_url,

@@ -54,7 +54,7 @@ def new_accounts() -> dict[str, str]:
         for user in (owner, admin):
             EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
         customer = customers.open_for(owner, name="Northwind Video")
-        facts["api_key"] = keys.create(customer=customer, user=owner, name="Demo gateways").text
+    facts["api_key"] = keys.create(customer=customer, user=owner, name="Demo gateways").text
     return facts
 
 
