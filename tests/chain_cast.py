@@ -25,7 +25,7 @@ SAFE_DEPTH = 3
 @contextmanager
 def quiet_chain(folder: Path, **options: int) -> Iterator[SandboxChain]:
     """A block per transaction and none without; rounds are long, `safe` is three blocks behind."""
-    with running_chain(folder, round_length=5_000, safe_depth=SAFE_DEPTH, finalized_depth=6, **options) as chain:
+    with running_chain(folder, round_length=500, safe_depth=SAFE_DEPTH, finalized_depth=6, **options) as chain:
         yield chain
 
 

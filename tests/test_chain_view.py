@@ -123,7 +123,8 @@ def test_the_last_two_initialised_rounds_have_their_hashes(sandbox: SandboxChain
 
 
 def test_the_watch_follows_the_chain(sandbox: SandboxChain, watch: ChainWatch) -> None:
-    before = _until(lambda: not _refused(watch) and watch.view())
+    _until(lambda: not _refused(watch))
+    before = watch.view()
     chain_cast.fund(sandbox, deposit=1, reserve=0)
     assert _until(lambda: watch.view().funds.deposit_wei == before.funds.deposit_wei + 1)
     newcomer = sandbox.accounts["orchestrator2"].address

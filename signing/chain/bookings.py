@@ -51,12 +51,16 @@ class Facts:
 
 
 def open_books(scope: Scope, facts: Facts, *, deposit_wei: int, reserve_wei: int) -> None:
-    """The sender's and the wallets' balances at first sight, brought in as equity."""
-    accounts = {postings.deposit(scope.sender): deposit_wei, postings.reserve(scope.sender): reserve_wei}
+    """What the sender and the wallets held at first sight, brought in as equity at the price of that moment."""
+    held = {postings.deposit(scope.sender): deposit_wei, postings.reserve(scope.sender): reserve_wei}
+    holdings = Holdings()
+    for address, balance_wei in facts.balances_wei.items():
+        # Another sender's books may have brought the same wallet in.
+        held[postings.wallet(address)] = balance_wei - holdings.of(postings.wallet(address)).wei
     transfers = [
         transfer
-        for account, wei in accounts.items()
-        if wei
+        for account, wei in held.items()
+        if wei > 0
         for transfer in postings.arrival(account, wei=wei, nano_usd_per_eth=facts.price())
     ]
     if transfers:
@@ -65,9 +69,8 @@ def open_books(scope: Scope, facts: Facts, *, deposit_wei: int, reserve_wei: int
             reference=f"opening:{scope.chain_id}:{scope.sender}",
             occurred_at=facts.target.time,
             transfers=transfers,
-            description=f"Deposit and reserve at block {facts.target.number}",
+            description=f"Held at block {facts.target.number}",
         )
-    Booker(scope, facts).book([])
 
 
 class Booker:
