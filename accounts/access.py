@@ -22,10 +22,7 @@ class CustomerRequest(HttpRequest):
 
     user: User
     membership: Membership
-
-    @property
-    def customer(self) -> Customer:
-        return self.membership.customer
+    customer: Customer
 
 
 class StaffRequest(HttpRequest):
@@ -44,9 +41,7 @@ def membership_of(request: HttpRequest) -> Membership | None:
     kept: Membership | None = getattr(request, "membership", None)
     if kept:
         return kept
-    seats = list(
-        Membership.objects.filter(user_id=request.user.pk).select_related("customer").order_by("created_at", "id")
-    )
+    seats = list(Membership.objects.filter(user=request.user).select_related("customer").order_by("created_at", "id"))
     chosen = request.session.get(CHOSEN)
     seat = next((seat for seat in seats if seat.customer_id == chosen), seats[0] if seats else None)
     request.membership = seat  # type: ignore[attr-defined]  # CustomerRequest declares it
@@ -67,8 +62,10 @@ def customer_required[**P](view: View[CustomerRequest, P]) -> View[HttpRequest, 
     def door(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
-        if membership_of(request) is None:
+        seat = membership_of(request)
+        if seat is None:
             return redirect("treasury" if request.user.is_staff else "open_account")
+        request.customer = seat.customer  # type: ignore[attr-defined]  # CustomerRequest declares it
         return view(request, *args, **kwargs)  # type: ignore[arg-type]  # membership_of made it one
 
     return door

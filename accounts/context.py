@@ -76,7 +76,7 @@ def _shell(request: HttpRequest) -> Shell:
     seats = []
     if membership:
         seats = list(
-            Membership.objects.filter(user_id=request.user.pk).select_related("customer").order_by("customer__name")
+            Membership.objects.filter(user=membership.user_id).select_related("customer").order_by("customer__name")
         )
     return Shell(
         groups=groups,

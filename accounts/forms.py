@@ -25,6 +25,13 @@ class SignupForm(forms.Form):
     )
     field_order = ["company", "email", "password1"]
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # whatever allauth's own form passes
+        self.fields["email"].error_messages.update(  # a field of allauth's form, which this one is the base of
+            required="Give an address that can receive mail, for example ana@example.com.",
+            invalid="This is not a whole address. One looks like ana@example.com.",
+        )
+
     def signup(self, request: HttpRequest, user: User) -> None:
         customers.open_for(user, name=self.cleaned_data["company"])
 

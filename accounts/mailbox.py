@@ -11,7 +11,7 @@ from accounts.models import Mail
 class MailboxBackend(BaseEmailBackend):
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         rows = [
-            Mail(to=address, subject=message.subject, text=message.body, html=_html(message))
+            Mail(to=address, subject=str(message.subject), text=str(message.body), html=_html(message))
             for message in email_messages
             for address in message.recipients()
         ]

@@ -91,7 +91,8 @@
 
   const ready = scope => {
     guards(scope);
-    scope.querySelectorAll("dialog[data-show]:not([open])").forEach(dialog => dialog.showModal());
+    // Sent open by the server, so that it is seen without scripts too; with them it becomes modal.
+    scope.querySelectorAll("dialog[data-show]").forEach(dialog => { dialog.removeAttribute("data-show"); dialog.close(); dialog.showModal() });
     scope.querySelectorAll("select[data-submit]").forEach(select => select.addEventListener("change", () => select.form.requestSubmit()));
   };
   ready(document);

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 
@@ -37,3 +38,15 @@ def _books_can_be_cleared_between_tests() -> Iterable[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "execute_sql_flush", clear)
         yield
+
+
+@pytest.fixture(scope="session")
+def static_files() -> None:
+    """Stylesheets and scripts gathered and named by content, as the web process serves them."""
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+
+@pytest.fixture(autouse=True)
+def _pages_have_their_stylesheet(request: pytest.FixtureRequest) -> None:
+    if {"client", "live_server"} & set(request.fixturenames):
+        request.getfixturevalue("static_files")

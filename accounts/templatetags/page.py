@@ -62,7 +62,7 @@ def error(identifier: str, text: object) -> SafeString:
 @register.inclusion_tag("parts/field.html")
 def field(
     bound: BoundField,
-    hint: str = "",
+    hint: str | None = None,
     *,
     before: str = "",
     after: str = "",
@@ -76,7 +76,7 @@ def field(
     Further keywords become attributes of the input, with `_` for `-`.
     """
     identifier = bound.auto_id
-    hint = hint or str(bound.help_text)
+    hint = str(bound.help_text) if hint is None else hint
     described = [f"{identifier}-hint"] if hint else []
     described += [f"{identifier}-error"] if bound.errors else []
     given = {name.replace("_", "-"): value for name, value in attributes.items()}
