@@ -1,6 +1,7 @@
 """The clocks' doors to the money: each finds the rows that wait, so a lost message loses nothing."""
 
 import logging
+import threading
 import uuid
 from typing import Any
 
@@ -10,6 +11,10 @@ from kombu.exceptions import OperationalError
 from billing import inbox, ledger, stripe_gateway, topups
 
 log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 8
+_telling = threading.Lock()
+_being_told: set[tuple[str, tuple[str, ...]]] = set()
 
 
 @shared_task
@@ -38,8 +43,23 @@ def post_usage() -> int:
 
 
 def wake(task: "Task[Any, Any]", *arguments: str) -> None:
-    """Asks the worker to look now. A broker that is away costs only time: the clock asks again."""
+    """Asks the worker to look now, without waiting: a broker that is away costs nobody's request a moment.
+
+    What is not told to the worker here is found by its clock.
+    """
+    message = (task.name, arguments)
+    with _telling:
+        if message in _being_told or len(_being_told) >= _MOST_AT_ONCE:
+            return
+        _being_told.add(message)
+    threading.Thread(target=_tell, args=(task, arguments), name=f"wake {task.name}", daemon=True).start()
+
+
+def _tell(task: "Task[Any, Any]", arguments: tuple[str, ...]) -> None:
     try:
         task.apply_async(arguments, retry=False, ignore_result=True, expires=30)
     except (OperationalError, OSError) as error:
         log.warning("%s waits for its clock: %s", task.name, type(error).__name__)
+    finally:
+        with _telling:
+            _being_told.discard((task.name, arguments))

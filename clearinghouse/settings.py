@@ -242,5 +242,5 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django.server": {"level": "WARNING"}, "web3": {"level": "WARNING"}},
+    "loggers": {"django.server": {"level": "WARNING"}, "web3": {"level": "WARNING"}, "stripe": {"level": "WARNING"}},
 }

@@ -1,0 +1,429 @@
+"""Paying in, against the sandbox provider as a process of its own: credited once, or not at all and for all to see."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Customer
+from billing import check_books, inbox, ledger, postings, stripe_gateway, topups
+from billing.models import Journal, StripeEvent, TopUp, Wallet, WalletEntry
+from sandbox.psp.cards import card_fee
+from sandbox.psp.client import DECLINED_CARD, SECURE_CARD, Psp, running_psp
+from sandbox.psp.webhooks import sign
+from tests import builders
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SECRET = "whsec_sandbox"
+
+
+@pytest.fixture(scope="module")
+def provider(static_files: None, live_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Psp]:
+    """One provider for all stories; its events come to the real webhook over a real socket."""
+    with running_psp(tmp_path_factory.mktemp("psp"), webhook_url=f"{live_server.url}/stripe/webhook") as running:
+        running.settings(settle_after_seconds=0)
+        yield running
+
+
+@pytest.fixture
+def psp(provider: Psp, settings: Any) -> Iterator[Psp]:
+    settings.STRIPE_API_BASE = provider.url
+    settings.STRIPE_SECRET_KEY = provider.secret_key
+    settings.STRIPE_WEBHOOK_SECRETS = ["whsec_of_last_year", SECRET]
+    settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
+    provider.settings(paused=False, latency_seconds=0)
+    yield provider
+    provider.knob("DELETE", "/sandbox/rules")
+
+
+@pytest.fixture
+def payer() -> Customer:
+    return builders.customer("Payer")
+
+
+def begin(payer: Customer, amount_cents: int = 5_000, **more: Any) -> TopUp:
+    return topups.start(customer=payer, user=payer.members.get(), amount_cents=amount_cents, **more)
+
+
+def session_of(top_up: TopUp) -> str:
+    assert top_up.checkout_session_id
+    return top_up.checkout_session_id
+
+
+def wallet_nano_usd(payer: Customer) -> int:
+    return sum(Wallet.objects.filter(customer=payer).values_list("available_nano_usd", flat=True))
+
+
+def eventually(happened: Callable[[], bool], *, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def events(object_id: str, kind: str) -> list[StripeEvent]:
+    return list(StripeEvent.objects.filter(type=kind, payload__data__object__id=object_id))
+
+
+def handle_until_paid(top_up: TopUp) -> None:
+    def paid() -> bool:
+        inbox.handle_waiting()
+        top_up.refresh_from_db()
+        return top_up.status == TopUp.Status.PAID
+
+    eventually(paid)
+
+
+def fee_journals(top_up: TopUp) -> int:
+    return Journal.objects.filter(kind="provider_fee", description__contains=str(top_up.id)).count()
+
+
+def in_the_past(top_up: TopUp, **age: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE billing_topup SET created_at = %s, checked_at = NULL WHERE id = %s",
+            [timezone.now() - timedelta(**age), top_up.id],
+        )
+
+
+def booked_well() -> None:
+    assert not {name: figure for name, figure in check_books.invariants().items() if figure}
+
+
+def test_a_paid_top_up_is_credited_with_its_fee_booked(psp: Psp, payer: Customer) -> None:
+    top_up = begin(payer, 10_000)
+    assert top_up.status == TopUp.Status.OPEN
+    assert psp.pay(session_of(top_up)).status == 303
+    handle_until_paid(top_up)
+
+    assert wallet_nano_usd(payer) == 100 * 10**9
+    assert (top_up.card, top_up.fee_cents) == ("Visa 4242", card_fee(10_000))
+    assert top_up.receipt_url.startswith(psp.url)
+    assert ledger.balance(postings.STRIPE_BALANCE, "USD") == (10_000 - card_fee(10_000)) * 10**7
+    assert ledger.balance(postings.PREPAID, "USD", str(payer.pk)) == -100 * 10**9
+    booked_well()
+
+
+def test_an_event_that_comes_five_times_credits_once(psp: Psp, payer: Customer) -> None:
+    top_up = begin(payer)
+    psp.webhook_rule("repeat", "checkout.session.completed", value=4)
+    psp.pay(session_of(top_up))
+    handle_until_paid(top_up)
+    [event] = events(session_of(top_up), "checkout.session.completed")
+    psp.deliver(event.event_id, times=5)
+    eventually(lambda: all(row["state"] == "delivered" for row in psp.deliveries(event.event_id)))
+    assert len(psp.deliveries(event.event_id)) >= 6
+    inbox.handle_waiting()
+
+    assert StripeEvent.objects.filter(event_id=event.event_id).count() == 1
+    assert wallet_nano_usd(payer) == 50 * 10**9
+    assert WalletEntry.objects.filter(customer=payer).count() == 1
+    booked_well()
+
+
+def test_a_top_up_without_any_event_is_credited_by_the_sweep(psp: Psp, payer: Customer) -> None:
+    psp.settings(paused=True)
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+    assert topups.sweep() == 0, "a young row is left to its event"
+    in_the_past(top_up, minutes=2)
+    assert topups.sweep() == 1
+    assert topups.sweep() == 0
+    assert not StripeEvent.objects.exists()
+    assert wallet_nano_usd(payer) == 50 * 10**9
+    booked_well()
+
+
+def test_eight_settlements_at_once_credit_once(psp: Psp, payer: Customer) -> None:
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+    together = threading.Barrier(8)
+
+    def settle() -> str:
+        try:
+            together.wait()
+            return topups.settle(top_up.id)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = [run.result() for run in [pool.submit(settle) for _ in range(8)]]
+    assert statuses == ["paid"] * 8
+    assert wallet_nano_usd(payer) == 50 * 10**9
+    assert Journal.objects.filter(kind="top_up", customer=payer).count() == 1
+    eventually(lambda: topups.settle(top_up.id) == "paid" and fee_journals(top_up) == 1)
+    booked_well()
+
+
+def test_a_worker_that_dies_between_answer_and_commit_has_credited_nothing(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+
+    class Died(BaseException):
+        pass
+
+    def die(**_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "credit", die)
+        with pytest.raises(Died):
+            topups.settle(top_up.id)
+    top_up.refresh_from_db()
+    assert (top_up.status, wallet_nano_usd(payer)) == ("open", 0)
+    booked_well()
+
+    assert topups.settle(top_up.id) == "paid"
+    assert wallet_nano_usd(payer) == 50 * 10**9
+    booked_well()
+
+
+def test_an_event_whose_worker_died_is_taken_up_again(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psp.settings(paused=True)
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+    psp.settings(paused=False)
+    eventually(lambda: bool(events(session_of(top_up), "checkout.session.completed")))
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(topups, "settle", die)
+        with pytest.raises(KeyboardInterrupt):
+            inbox.handle_waiting()
+    assert inbox.handle_waiting() <= StripeEvent.objects.count() - 1
+    StripeEvent.objects.filter(handled_at=None).update(not_before=timezone.now())
+    handle_until_paid(top_up)
+    assert wallet_nano_usd(payer) == 50 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"amount_cents": 4_000}, "Asked for 40.00 USD, the provider has 50.00 USD."),
+        ({"currency": "eur"}, "Asked for 50.00 EUR, the provider has 50.00 USD."),
+    ],
+)
+def test_a_payment_that_differs_from_the_wish_is_not_credited_and_says_why(
+    psp: Psp, payer: Customer, change: dict[str, Any], words: str
+) -> None:
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+    TopUp.objects.filter(id=top_up.id).update(**change)
+    assert topups.settle(top_up.id) == "failed"
+    top_up.refresh_from_db()
+    assert top_up.failure == words
+    assert wallet_nano_usd(payer) == 0
+    booked_well()
+
+
+def test_the_payment_of_one_customer_never_credits_another(psp: Psp, payer: Customer) -> None:
+    other = begin(builders.customer("Other"))
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+    stolen = session_of(top_up)
+    TopUp.objects.filter(id=top_up.id).update(checkout_session_id=None)
+    TopUp.objects.filter(id=other.id).update(checkout_session_id=stolen)
+    assert topups.settle(other.id) == "failed"
+    assert not WalletEntry.objects.exists()
+    TopUp.objects.filter(id=other.id).update(checkout_session_id=None)
+    assert topups.settle(top_up.id, session_id=stolen) == "paid"
+    assert wallet_nano_usd(payer) == 50 * 10**9
+
+
+def test_a_body_that_nobody_we_know_signed_is_refused_and_not_kept(psp: Psp, client: Client) -> None:
+    body = json.dumps({"id": "evt_1", "type": "charge.updated", "data": {"object": {"id": "ch_1"}}}).encode()
+    now = int(time.time())
+
+    def post(signature: str) -> int:
+        return client.post(
+            "/stripe/webhook", body, content_type="application/json", headers={"stripe-signature": signature}
+        ).status_code
+
+    wrong = ["", "t=1,v1=00", sign("whsec_other", body, now), sign(SECRET, body, now - 3_600), sign(SECRET, b"{}", now)]
+    assert [post(signature) for signature in wrong] == [400] * len(wrong)
+    assert not StripeEvent.objects.exists()
+    assert [post(sign(secret, body, now)) for secret in (SECRET, "whsec_of_last_year")] == [200, 200]
+    assert StripeEvent.objects.count() == 1
+    assert client.get("/stripe/webhook").status_code == 405
+
+
+def test_a_broker_that_is_away_delays_nothing_at_the_webhook(psp: Psp, client: Client) -> None:
+    body = json.dumps({"id": "evt_2", "type": "payout.paid", "data": {"object": {"id": "po_1"}}}).encode()
+    begun = time.monotonic()
+    signature = sign(SECRET, body, int(time.time()))
+    answer = client.post(
+        "/stripe/webhook", body, content_type="application/json", headers={"stripe-signature": signature}
+    )
+    assert answer.status_code == 200
+    assert time.monotonic() - begun < 2
+    assert inbox.handle_waiting() == 1, "an event of a kind we do not use is handled by doing nothing"
+
+
+def test_the_same_form_sent_twice_at_once_is_one_row_and_one_page(psp: Psp, payer: Customer) -> None:
+    wish = uuid.uuid4()
+    together = threading.Barrier(4)
+
+    def send() -> uuid.UUID:
+        try:
+            together.wait()
+            return begin(payer, top_up_id=wish).id
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {run.result() for run in [pool.submit(send) for _ in range(4)]} == {wish}
+    [top_up] = TopUp.objects.all()
+    eventually(lambda: begin(payer, top_up_id=wish).status == TopUp.Status.OPEN)
+    again = begin(payer, top_up_id=wish)
+    psp.pay(session_of(again))
+    psp.pay(session_of(again))
+    assert topups.settle(top_up.id) == "paid"
+    assert wallet_nano_usd(payer) == 50 * 10**9
+    assert TopUp.objects.count() == 1
+
+
+def test_the_id_of_somebody_elses_form_makes_a_row_of_ones_own(psp: Psp, payer: Customer) -> None:
+    theirs = begin(builders.customer("Other"))
+    mine = begin(payer, top_up_id=theirs.id)
+    assert mine.id != theirs.id
+    assert mine.customer == payer
+
+
+@pytest.mark.parametrize("fault", ["hang_up_after", "error_after", "hang_up_before"])
+def test_an_answer_that_got_lost_leads_to_the_same_page(psp: Psp, payer: Customer, fault: str) -> None:
+    psp.api_rule(fault, "POST /v1/checkout/sessions", times=3)
+    top_up = begin(payer)
+    assert top_up.status == TopUp.Status.STARTED
+    psp.knob("DELETE", "/sandbox/rules")
+    in_the_past(top_up, minutes=2)
+    topups.sweep()
+    top_up.refresh_from_db()
+    if fault == "error_after":
+        # The provider replays a stored 500 under the same key for a day; the wish then ends and nothing was charged.
+        in_the_past(top_up, hours=21)
+        topups.sweep()
+        top_up.refresh_from_db()
+        assert top_up.status == TopUp.Status.EXPIRED
+    else:
+        assert top_up.status == TopUp.Status.OPEN
+        psp.pay(session_of(top_up))
+        assert topups.settle(top_up.id) == "paid"
+    assert TopUp.objects.count() == 1
+
+
+def test_a_provider_that_is_down_leaves_the_wish_for_later(psp: Psp, payer: Customer) -> None:
+    psp.kill()
+    top_up = begin(payer)
+    assert top_up.status == TopUp.Status.STARTED
+    in_the_past(top_up, minutes=2)
+    assert topups.sweep() == 1
+    psp.start()
+    in_the_past(top_up, minutes=2)
+    topups.sweep()
+    top_up.refresh_from_db()
+    assert top_up.status == TopUp.Status.OPEN
+    psp.pay(session_of(top_up))
+    assert topups.settle(top_up.id) == "paid"
+
+
+def test_a_fee_that_comes_later_is_booked_once(psp: Psp, payer: Customer) -> None:
+    psp.settings(settle_after_seconds=3_600)
+    top_up = begin(payer)
+    psp.pay(session_of(top_up))
+    assert topups.settle(top_up.id) == "paid"
+    assert fee_journals(top_up) == 0
+    psp.settings(settle_after_seconds=0)
+    psp.advance(3_601)
+
+    def fee_known() -> bool:
+        in_the_past(top_up, minutes=2)
+        topups.sweep()
+        return fee_journals(top_up) == 1
+
+    eventually(fee_known)
+    in_the_past(top_up, minutes=2)
+    assert topups.sweep() == 0
+    assert (wallet_nano_usd(payer), fee_journals(top_up)) == (50 * 10**9, 1)
+    booked_well()
+
+
+def test_a_declined_card_charges_nothing_and_leaves_the_page_open(psp: Psp, payer: Customer) -> None:
+    top_up = begin(payer)
+    assert psp.pay(session_of(top_up), card=DECLINED_CARD).message
+    assert topups.settle(top_up.id) == "open"
+    step = psp.pay(session_of(top_up), card=SECURE_CARD)
+    assert step.location
+    assert topups.settle(top_up.id) == "open"
+    psp.authenticate(step.location)
+    assert topups.settle(top_up.id) == "paid"
+    assert wallet_nano_usd(payer) == 50 * 10**9
+
+
+def test_an_expired_page_ends_the_wish_without_a_credit(psp: Psp, payer: Customer) -> None:
+    top_up = begin(payer)
+    psp.advance(25 * 3_600)
+    eventually(lambda: topups.settle(top_up.id) == "expired")
+    assert wallet_nano_usd(payer) == 0
+
+
+def test_an_abandoned_page_is_asked_about_less_and_less(psp: Psp, payer: Customer) -> None:
+    top_up = begin(payer)
+    asked = 0
+    for minutes in range(2, 24 * 60, 2):
+        with connection.cursor() as cursor:  # two minutes pass
+            cursor.execute(
+                "UPDATE billing_topup SET created_at = created_at - interval '2 minutes',"
+                " checked_at = checked_at - interval '2 minutes' WHERE id = %s",
+                [top_up.id],
+            )
+        asked += len(list(topups._due(10)))
+        assert asked or minutes < 4
+    assert 20 < asked < 80
+
+
+@pytest.mark.parametrize("cents", [0, -5, 999, 1_000_001])
+def test_an_amount_out_of_range_writes_no_row(psp: Psp, payer: Customer, cents: int) -> None:
+    with pytest.raises(topups.AmountOutOfRange):
+        begin(payer, cents)
+    assert not TopUp.objects.exists()
+
+
+def test_without_a_key_nobody_can_start_to_pay(settings: Any, payer: Customer) -> None:
+    settings.STRIPE_SECRET_KEY = ""
+    with pytest.raises(stripe_gateway.NotConfigured):
+        begin(payer)
+    assert not TopUp.objects.exists()
+
+
+def test_a_key_that_the_provider_refuses_ends_the_wish_in_words(psp: Psp, payer: Customer, settings: Any) -> None:
+    settings.STRIPE_SECRET_KEY = "sk_test_wrong"
+    top_up = begin(payer)
+    assert top_up.status == TopUp.Status.FAILED
+    assert "AuthenticationError" in top_up.failure
+
+
+def test_nothing_secret_is_logged_while_money_comes_in(
+    psp: Psp, payer: Customer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        top_up = begin(payer)
+        psp.pay(session_of(top_up))
+        handle_until_paid(top_up)
+    assert psp.secret_key not in caplog.text
+    assert SECRET not in caplog.text
+    assert "payer@example.com" not in caplog.text
