@@ -14,8 +14,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import django
+
+if TYPE_CHECKING:
+    from accounts.models import User
 
 PAY_IN_CENTS = 10_000
 LOW_NANO_USD = 20 * 10**9
@@ -36,11 +40,9 @@ def main(path: str) -> None:
 
 def new_accounts() -> dict[str, str]:
     """A customer with an owner and an API key, and a member of staff."""
-    from allauth.account.models import EmailAddress
     from django.db import transaction
 
     from accounts import customers, keys
-    from accounts.models import User
 
     facts = {
         "customer_email": "customer@example.com",
@@ -49,13 +51,27 @@ def new_accounts() -> dict[str, str]:
         "admin_password": secrets.token_urlsafe(12),
     }
     with transaction.atomic():
-        owner = User.objects.create_user(facts["customer_email"], facts["customer_password"], name="Casey Customer")
-        admin = User.objects.create_superuser(facts["admin_email"], facts["admin_password"], name="Ada Admin")
-        for user in (owner, admin):
-            EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-        customer = customers.open_for(owner, name="Northwind Video")
-    facts["api_key"] = keys.create(customer=customer, user=owner, name="Demo gateways").text
+        owner = person(facts["customer_email"], facts["customer_password"], name="Casey Customer")
+        person(facts["admin_email"], facts["admin_password"], name="Ada Admin", is_staff=True, is_superuser=True)
+        customer = owner.customers.first() or customers.open_for(owner, name="Northwind Video")
+    for lost in customer.api_keys.filter(name="Demo gateways", revoked_at=None):
+        keys.revoke(lost, user=owner)
+    _, issued = keys.create(customer=customer, user=owner, name="Demo gateways")
+    facts["api_key"] = issued.text
     return facts
+
+
+def person(email: str, password: str, **fields: Any) -> "User":
+    """A verified user with this password; one that an interrupted start left behind is taken over."""
+    from allauth.account.models import EmailAddress
+
+    from accounts.models import User
+
+    user = User.objects.filter(email=email).first() or User.objects.create_user(email, **fields)
+    user.set_password(password)
+    user.save()
+    EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
+    return user
 
 
 def pay_in(facts: dict[str, str]) -> None:
