@@ -153,7 +153,8 @@ class BrokerStage:
 
     def current_aux_data(self) -> bytes:
         current: int = self.rounds.functions.lastInitializedRound().call()
-        return current.to_bytes(32, "big") + self.rounds.functions.blockHashForRound(current).call()
+        stored: bytes = self.rounds.functions.blockHashForRound(current).call()
+        return current.to_bytes(32, "big") + stored
 
     def mine_to_next_round(self) -> None:
         start: int = self.rounds.functions.currentRoundStartBlock().call()
@@ -244,7 +245,8 @@ class BrokerStage:
         }
 
     def _named(self, log: Any) -> tuple[str, dict[str, Any]]:
-        for event in self.broker.events:
+        events: Any = self.broker.events
+        for event in events:
             if event.abi and _topic(event.abi) == bytes(log["topics"][0]):
                 decoded = event().process_log(log)
                 return decoded["event"], dict(decoded["args"])
@@ -258,7 +260,7 @@ class BrokerStage:
                 "fromBlock": 0,
                 "toBlock": "latest",
                 "address": self.broker.address,
-                "topics": [None, "0x" + account.address[2:].lower().rjust(64, "0")],  # type: ignore[list-item]
+                "topics": [None, "0x" + account.address[2:].lower().rjust(64, "0")],
             }
         )
         from_reserve = 0

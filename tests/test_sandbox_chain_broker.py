@@ -271,11 +271,11 @@ def test_block_hashes_can_be_asked_256_blocks_back(stage: BrokerStage, chain: Sa
 
 def test_the_first_orchestrator_is_active_at_once_and_the_second_only_registered(chain: SandboxChain) -> None:
     first, second = (chain.accounts[role].address for role in ("orchestrator", "orchestrator2"))
-    states = [
-        (chain.read("BondingManager", "isRegisteredTranscoder", who), chain.read("BondingManager", "isActiveTranscoder", who))
-        for who in (first, second)
-    ]  # fmt: skip
-    assert states == [(True, True), (True, False)]
+    registered, active = (
+        [chain.read("BondingManager", function, who) for who in (first, second)]
+        for function in ("isRegisteredTranscoder", "isActiveTranscoder")
+    )
+    assert (registered, active) == ([True, True], [True, False])
     assert chain.read("BondingManager", "getTranscoderPoolSize") == 2
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_typing import Hash32
 from sha3 import keccak_256
 
 from sandbox.chain.client import ETHER_WEI
@@ -200,7 +201,7 @@ def test_a_signature_in_another_form_is_refused(stage: BrokerStage, spoil: Calla
 def test_another_signer_or_a_signature_over_the_bare_hash_is_refused(stage: BrokerStage) -> None:
     signed = stage.ticket(stage.sender(deposit_wei=FINNEY_WEI))
     foreign = stage.sealed(signed.fields, signed.rand, stage.account())
-    bare = replace(signed, signature=signed.key.unsafe_sign_hash(signed.hash).signature)
+    bare = replace(signed, signature=signed.key.unsafe_sign_hash(Hash32(signed.hash)).signature)
     for wrong in (foreign, bare):
         assert "invalid signature over ticket hash" in stage.refusal(stage.redeem_call(wrong))
 

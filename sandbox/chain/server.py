@@ -4,7 +4,9 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,9 @@ class Service:
 
 def serve(service: Service) -> None:
     """Runs until SIGINT or SIGTERM. Raises FolderInUse, DifferentChain."""
+    # The server passes a signal on once it has stopped; by default that would end us before the tidying up.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     service.folder.mkdir(parents=True, exist_ok=True)
     with (service.folder / "lock").open("w") as lock:
         _take(lock)
