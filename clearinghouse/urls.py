@@ -5,7 +5,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import include, path
 
-from accounts.access import CustomerRequest, StaffRequest, customer_required, staff_required
+from accounts.access import CustomerRequest, customer_required
 
 
 @customer_required
@@ -13,15 +13,10 @@ def _overview(request: CustomerRequest) -> HttpResponse:
     return render(request, "soon.html", {"name": "Overview"})
 
 
-@staff_required
-def _treasury(request: StaffRequest) -> HttpResponse:
-    return render(request, "soon.html", {"name": "Treasury"})
-
-
 urlpatterns = [
     path("", _overview, name="overview"),
-    path("treasury/", _treasury, name="treasury"),
     path("", include("accounts.urls")),
     path("", include("billing.urls")),
+    path("", include("signing.staff_urls")),
     path("staff/", admin.site.urls),
 ]

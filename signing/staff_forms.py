@@ -31,7 +31,9 @@ class EthField(forms.CharField):
             raise forms.ValidationError("Must be a number of ETH with a point before the decimals, such as 1.5.")
         whole, decimals = found[1], found[2] or ""
         if len(decimals) > _DECIMALS:
-            raise forms.ValidationError(f"Must have {_DECIMALS} decimals at most: the smallest part of an ETH is 1 wei.")
+            raise forms.ValidationError(
+                f"Must have {_DECIMALS} decimals at most: the smallest part of an ETH is 1 wei."
+            )
         return int(whole) * WEI_PER_ETH + int(decimals.ljust(_DECIMALS, "0"))
 
 

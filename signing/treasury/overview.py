@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
+from accounts import moments
 from billing import ledger, money
 from billing.models import EthUsdRate, Wallet
 from billing.postings import ACCRUED_TICKETS
@@ -19,6 +20,7 @@ WINDOW = timedelta(days=7)
 # One payment a second ago is no pace yet.
 _LEAST_SECONDS = 300
 _POINTS = 56
+_YEAR_SECONDS = 365 * runway.DAY_SECONDS
 # What a funding transaction may cost: far above its usual price, so that a request that was let in can be sent.
 GAS_ALLOWANCE_WEI = 10**15
 UNFINISHED = (
@@ -105,6 +107,24 @@ class Overview:
     @property
     def redeemed_per_day(self) -> Worth:
         return self.worth(self.redeemed.per_day_wei())
+
+    @property
+    def lasts(self) -> str:
+        return _lasts(self.runway.expected_seconds) if self.runway else ""
+
+    @property
+    def lasts_at_least(self) -> str:
+        return _lasts(self.runway.earliest_seconds) if self.runway else ""
+
+    @property
+    def lasts_at_most(self) -> str:
+        return _lasts(self.runway.latest_seconds) if self.runway else ""
+
+    @property
+    def empty_at(self) -> datetime | None:
+        if self.runway is None or self.runway.expected_seconds > _YEAR_SECONDS:
+            return None
+        return self.now + timedelta(seconds=self.runway.expected_seconds)
 
     @property
     def covered(self) -> bool:
@@ -200,6 +220,11 @@ def chart(view: Overview) -> dict[str, Any] | None:
     }
 
 
+def _lasts(seconds: int) -> str:
+    """Never more exact than a forecast is."""
+    return "over a year" if seconds > _YEAR_SECONDS else moments.duration(timedelta(seconds=seconds))
+
+
 def _booked(account: postings.Account) -> int:
     return ledger.balance(account.number, "ETH", account.party)
 
@@ -240,12 +265,16 @@ def _outflows(now: datetime) -> tuple[Outflow, Outflow]:
 def _history(now: datetime) -> list[tuple[int, int]]:
     """Unix time and deposit at even steps over the last week, each from the snapshot before it."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT extract(epoch FROM p.at)::bigint, s.deposit_wei FROM (SELECT greatest(min(read_at), %(start)s) AS at"
-            " FROM signing_chainsnapshot WHERE sender = %(sender)s) b,"
-            " LATERAL generate_series(b.at, %(now)s, greatest((%(now)s - b.at) / %(steps)s, interval '1 second')) p(at),"
-            " LATERAL (SELECT deposit_wei FROM signing_chainsnapshot"
-            "  WHERE sender = %(sender)s AND read_at <= p.at ORDER BY read_at DESC LIMIT 1) s ORDER BY 1",
-            {"sender": sender(), "start": now - WINDOW, "now": now, "steps": _POINTS},
-        )
+        cursor.execute(_HISTORY, {"sender": sender(), "start": now - WINDOW, "now": now, "steps": _POINTS})
         return [(int(at), int(wei)) for at, wei in cursor.fetchall()]
+
+
+# Even steps from the first snapshot of the window; each finds its own by the index on sender and time.
+_HISTORY = """
+SELECT extract(epoch FROM p.at)::bigint, s.deposit_wei
+FROM (SELECT greatest(min(read_at), %(start)s) AS at FROM signing_chainsnapshot WHERE sender = %(sender)s) b,
+     LATERAL generate_series(b.at, %(now)s, greatest((%(now)s - b.at) / %(steps)s, interval '1 second')) p(at),
+     LATERAL (SELECT deposit_wei FROM signing_chainsnapshot
+              WHERE sender = %(sender)s AND read_at <= p.at ORDER BY read_at DESC LIMIT 1) s
+ORDER BY 1
+"""

@@ -1,0 +1,23 @@
+"""The doors of the staff pages beside the console."""
+
+from django.urls import path
+from django.views.generic import RedirectView
+
+from billing import staff as finance
+from signing import staff
+
+urlpatterns = [
+    path("treasury/", staff.treasury, name="treasury"),
+    path("treasury/figures/", staff.figures, name="treasury_figures"),
+    path("treasury/requests/", staff.funding_requests, name="funding_requests"),
+    path("treasury/fund/", staff.fund, name="fund"),
+    path("finance/", finance.finance, name="finance"),
+    path("finance/check/", finance.check_books, name="finance_check_books"),
+    path("finance/<month:month>/", finance.month, name="finance_month"),
+    path("finance/<month:month>/statements.zip", finance.statements, name="finance_statements"),
+    path("finance/<month:month>/general-ledger.csv", finance.general_ledger, name="finance_general_ledger"),
+    path("finance/<month:month>/books.zip", finance.books_archive, name="finance_books"),
+    path("finance/<month:month>/trial-balance.csv", finance.trial_balance, name="finance_trial_balance"),
+    path("staff/treasury/", RedirectView.as_view(pattern_name="treasury")),
+    path("staff/finance/", RedirectView.as_view(pattern_name="finance")),
+]
