@@ -3,8 +3,9 @@
 from datetime import date
 
 from django.urls import path, register_converter
+from drf_spectacular.views import SpectacularAPIView
 
-from billing import stripe_webhook, views
+from billing import api, api_docs, stripe_webhook, views
 
 
 class MonthConverter:
@@ -29,5 +30,13 @@ urlpatterns = [
     path("statements/<month:month>/", views.statement, name="statement"),
     path("statements/<month:month>.pdf", views.statement_as_pdf, name="statement_pdf"),
     path("statements/<month:month>.csv", views.statement_as_csv, name="statement_csv"),
+    path("api/v1/balance", api.Balance.as_view(), name="api_balance"),
+    path("api/v1/usage", api.UsageList.as_view(), name="api_usage"),
+    path("api/v1/statements", api.StatementList.as_view(), name="api_statements"),
+    path("api/v1/statements/<month:month>", api.StatementOfMonth.as_view(), name="api_statement"),
+    path("api/v1/statements/<month:month>.<slug:format>", api.StatementFile.as_view(), name="api_statement_file"),
+    path("api/v1/top-ups", api.TopUpList.as_view(), name="api_top_ups"),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="api_schema"),
+    path("api/v1/docs/", api_docs.page, name="api_docs"),
     path("stripe/webhook", stripe_webhook.receive, name="stripe_webhook"),
 ]
