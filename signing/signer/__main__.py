@@ -2,7 +2,9 @@
 
 import logging.config
 import os
+import signal
 import sys
+from typing import NoReturn
 
 import uvicorn
 from django.conf import settings
@@ -37,6 +39,8 @@ def serve() -> None:
         expected_address=settings.SENDER_ADDRESS,
     )
     watch = ChainWatch.from_settings(sender=keystore.checksum_address)
+    # The server finishes its requests on SIGTERM, then raises the signal again to whoever listened before it.
+    signal.signal(signal.SIGTERM, _end)
     watch.start()
     try:
         uvicorn.run(
@@ -56,6 +60,10 @@ def serve() -> None:
         )
     finally:
         watch.stop()
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,231 @@
+"""The signer as a process on a real chain: started, told to end, killed in the middle of its work."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from eth_account import Account
+
+from clearinghouse.embedded import free_port
+from sandbox.chain.client import SandboxChain
+from signing.signer.keystore import Keystore
+from tests import builders, chain_cast
+from tests.signer_stage import Answer, Client, check_tickets, offer, rows, wallet
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PROJECT = Path(__file__).resolve().parent.parent
+CREDIT = 10**12
+
+
+@dataclass(frozen=True)
+class World:
+    """A funded sender on a chain, and the environment of a signer that signs for it."""
+
+    chain: SandboxChain
+    sender: Keystore
+    environment: dict[str, str]
+
+    def offer(self, **changes: Any) -> str:
+        round_ = self.chain.read("RoundsManager", "lastInitializedRound")
+        return offer(
+            recipient=bytes.fromhex(self.chain.accounts["orchestrator"].address[2:]),
+            creation=(round_, self.chain.read("RoundsManager", "blockHashForRound", round_)),
+            expiration_block=self.chain.block_number() + 1000,
+            **changes,
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    with chain_cast.quiet_chain(folder / "chain") as chain:
+        chain_cast.fund(chain, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER)
+        key = bytes.fromhex(chain.accounts["sender"].private_key[2:])
+        wallet_file, password_file = folder / "keystore.json", folder / "password"
+        wallet_file.write_text(json.dumps(Account.encrypt(key, "secret", kdf="pbkdf2", iterations=10)))
+        password_file.write_text("secret")
+        yield World(
+            chain,
+            chain_cast.key_of(chain, "sender"),
+            {
+                "ETH_RPC_URL": chain.rpc_url,
+                "CONTROLLER_ADDRESS": chain.controller_address,
+                "ETH_USD_FEED_ADDRESS": chain.eth_usd_feed_address,
+                "SENDER_ADDRESS": chain.accounts["sender"].address,
+                "SENDER_KEYSTORE_FILE": str(wallet_file),
+                "SENDER_KEYSTORE_PASSWORD_FILE": str(password_file),
+                "CHAIN_MAX_AGE_SECONDS": "3",
+                "CHAIN_REFRESH_SECONDS": "1",
+            },
+        )
+
+
+def environment(world: World, **changes: str) -> dict[str, str]:
+    given: dict[str, Any] = settings.DATABASES["default"]
+    url = f"postgresql://{given['USER']}:{given['PASSWORD']}@{given['HOST']}:{given['PORT']}/{given['NAME']}"
+    own = {"DATABASE_URL": url, "PGOPTIONS": "-c role=clearinghouse_signer", "SIGNER_PORT": str(free_port())}
+    return {**os.environ, **world.environment, **own, **changes}
+
+
+def start(env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "signing.signer"], cwd=PROJECT, env=env, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        try:
+            if Client(url, None).request("GET", "/readyz").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+
+
+@contextmanager
+def signer_process(world: World, **changes: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    env = environment(world, **changes)
+    process, url = start(env), f"http://127.0.0.1:{env['SIGNER_PORT']}"
+    try:
+        wait_until_ready(process, url)
+        yield process, url
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def gateway(url: str) -> tuple[Client, Any]:
+    owner = builders.customer()
+    builders.api_key(owner, "ch_live_process0_key")
+    builders.credit(owner, CREDIT, reference="test:process")
+    return Client(url, "ch_live_process0_key"), owner
+
+
+def test_a_signer_on_a_real_chain_signs_until_the_chain_is_gone(world: World) -> None:
+    with signer_process(world) as (process, url):
+        client, owner = gateway(url)
+        answer = client.pay(orchestrator=world.offer(), type="live")
+        assert answer.status == 200, answer.body
+        check_tickets(answer.payment, world.sender.checksum_address)
+        assert len(rows(owner)) == 1
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0, errors
+        assert "ch_live_process0_key" not in errors
+    with signer_process(world) as (_, url):
+        request = world.offer()
+        stopped = int(json.loads((_chain_folder(world) / "chain.json").read_text())["pid"])
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + 20
+            while (answer := Client(url, client.key).pay(orchestrator=request, type="fixed")).status == 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert (answer.status, answer.code) == (503, "chain_stale")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+
+
+def _chain_folder(world: World) -> Path:
+    return Path(world.environment["SENDER_KEYSTORE_FILE"]).parent / "chain"
+
+
+def test_whoever_was_heard_is_answered_before_the_signer_ends(world: World) -> None:
+    with signer_process(world) as (process, url):
+        client, owner = gateway(url)
+        requests = [{"orchestrator": world.offer(), "type": "fixed"} for _ in range(32)]
+        answers: list[Answer] = []
+        asking = threading.Thread(target=lambda: answers.extend(client.pay_all(requests)))
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT 1 FROM billing_wallet FOR UPDATE")
+            asking.start()
+            time.sleep(0.1)
+            process.terminate()
+            cursor.execute("COMMIT")
+        asking.join()
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert {answer.status for answer in answers} <= {200, 503}
+        assert len(rows(owner)) == sum(answer.status == 200 for answer in answers)
+
+
+def test_a_signer_killed_at_work_loses_no_payment_and_charges_none_twice(world: World) -> None:
+    env = environment(world)
+    url = f"http://127.0.0.1:{env['SIGNER_PORT']}"
+    client, owner = gateway(url)
+    requests = [{"orchestrator": world.offer(price=(9 * 10**11, 1)), "type": "fixed"} for _ in range(120)]
+    answers: dict[int, Answer] = {}
+
+    def ask(numbers: list[int]) -> None:
+        for number in numbers:
+            deadline = time.monotonic() + 60
+            while number not in answers and time.monotonic() < deadline:
+                try:
+                    answer = client.pay(**requests[number])
+                except (OSError, http.client.HTTPException):
+                    time.sleep(0.02)
+                    continue
+                if answer.status == 200:
+                    answers[number] = answer
+
+    askers = [threading.Thread(target=ask, args=[list(range(first, 120, 6))]) for first in range(6)]
+    process = start(env)
+    try:
+        wait_until_ready(process, url)
+        for asker in askers:
+            asker.start()
+        for kills in (1, 2):
+            while len(answers) < 40 * kills:
+                time.sleep(0.002)
+            process.kill()
+            process.communicate()
+            process = start(env)
+        for asker in askers:
+            asker.join()
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(answers) == 120
+    paid = rows(owner)
+    assert len(paid) == 120
+    assert wallet(owner) == CREDIT - sum(row["charge_nano_usd"] for row in paid)
+    booked = {(bytes(row["recipient_rand_hash"]), row["first_nonce"]) for row in paid}
+    given = {(answer.payment.ticket_params.recipient_rand_hash, answer.nonces[0]) for answer in answers.values()}
+    assert booked == given
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"SENDER_KEYSTORE_FILE": ""}, "keystore"),
+        ({"SENDER_ADDRESS": "0x" + "11" * 20}, "holds the key of"),
+        ({"SIGNER_PORT": "many"}, "SIGNER_PORT must be a whole number"),
+        ({"RECIPIENT_POLICY": "friends"}, "RECIPIENT_POLICY must be one of"),
+    ],
+)
+def test_a_signer_that_cannot_start_says_why_in_one_sentence(
+    world: World, changes: dict[str, str], sentence: str
+) -> None:
+    process = start(environment(world, **changes))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert sentence in errors
+    assert errors.strip().count("\n") == 0
