@@ -1,5 +1,6 @@
 """Stories of the watch: what it says is what the contracts say, and an old answer is no answer."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +199,49 @@ def test_logs_are_read_in_pages_the_endpoint_allows(sandbox: SandboxChain, chain
         ("ReserveFunded", 6),
         ("DepositFunded", 5),
     ]
+
+
+def test_an_endpoint_that_refuses_long_ranges_over_http_is_read_in_short_ones(sandbox: SandboxChain) -> None:
+    refused: list[int] = []
+
+    class Miser(BaseHTTPRequestHandler):
+        """Passes requests on, except for logs of more than four blocks."""
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked = (
+                request["params"][0] if request["method"] == "eth_getLogs" else {"fromBlock": "0x0", "toBlock": "0x0"}
+            )
+            blocks = int(asked["toBlock"], 16) - int(asked["fromBlock"], 16) + 1
+            if blocks > 4:
+                refused.append(blocks)
+                self.send_response(400)
+                self.end_headers()
+                return
+            answer = json.dumps(
+                {"jsonrpc": "2.0", "id": 1, "result": sandbox.rpc(request["method"], *request["params"])}
+            )
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *arguments: object) -> None:
+            """Nobody reads it."""
+
+    chain_cast.fund(sandbox, deposit=11, reserve=0)
+    last = sandbox.block_number()
+    with HTTPServer(("127.0.0.1", 0), Miser) as miser:
+        threading.Thread(target=miser.serve_forever, daemon=True).start()
+        chain = Chain([f"http://127.0.0.1:{miser.server_port}"], controller=sandbox.controller_address)
+        sender = sandbox.accounts["sender"].address
+        logs = chain.logs(
+            "TicketBroker", ["DepositFunded"], party=sender, first_block=last - 9, last_block=last, page=100
+        )
+        chain.close()
+        miser.shutdown()
+    assert logs[-1].arguments["amount"] == 11
+    assert refused[:2] == [10, 5]
+    assert len(refused) <= 4
 
 
 def test_a_contract_the_controller_does_not_know_is_named(sandbox: SandboxChain, chain: Chain) -> None:

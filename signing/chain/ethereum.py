@@ -204,12 +204,12 @@ class Chain:
             try:
                 raw = self._raw_logs(contract, list(decoders), party, start, end)
             except RpcRefused:
-                if span == 1:
+                if end == start:
                     raise
-                span = max(1, span // 2)
+                span = (end - start + 1) // 2
                 continue
             found += [_log(decoders, entry) for entry in raw if not entry.get("removed")]
-            start, span = end + 1, min(page, span * 2)
+            start, span = end + 1, min(page, span + span // 4 + 1)
         return sorted(found, key=lambda log: (log.block_number, log.log_index))
 
     def _raw_logs(self, contract: str, topics: list[str], party: str, start: int, end: int) -> list[LogReceipt]:
@@ -272,12 +272,12 @@ class _Fallback(JSONBaseProvider):
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         first, count = self._first, len(self._endpoints)
         refusal: RPCResponse | None = None
-        failure = ""
+        failure, is_too_much = "", False
         for index in ((first + step) % count for step in range(count)):
             try:
                 response = self._endpoints[index].make_request(method, params)
             except (requests.RequestException, OSError, ValueError) as error:
-                failure = type(error).__name__
+                failure, is_too_much = type(error).__name__, is_too_much or _may_be_too_much(error)
                 continue
             if "error" not in response or _is_revert(response):
                 with self._lock:
@@ -286,7 +286,8 @@ class _Fallback(JSONBaseProvider):
             refusal = response
         if refusal is not None:
             return refusal
-        raise ChainUnavailable("rpc_unreachable", f"none of {count} RPC endpoints answered ({failure})")
+        kind = RpcRefused if is_too_much else ChainUnavailable
+        raise kind("rpc_unreachable", f"none of {count} RPC endpoints answered ({failure})")
 
     def close(self) -> None:
         self._session.close()
@@ -312,7 +313,14 @@ def _translated() -> Iterator[None]:
 def _is_revert(response: RPCResponse) -> bool:
     """A contract's own refusal is the same on every endpoint; geth gives it code 3."""
     error = response["error"]
-    return isinstance(error, dict) and (error.get("code") == 3 or "revert" in str(error.get("message", "")))
+    return isinstance(error, dict) and error.get("code") == 3
+
+
+def _may_be_too_much(error: Exception) -> bool:
+    """Some endpoints answer a request for too many logs with a bad HTTP status, or not in time."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code in (400, 413, 422)
+    return isinstance(error, requests.ReadTimeout)
 
 
 def _error_text(error: Web3RPCError) -> str:

@@ -13,6 +13,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from billing.models import LedgerAccount
+from billing.postings import TREASURY_WALLET
 from signing.chain import events, price_feed, snapshots
 from signing.chain.bookings import Booker, Facts, open_books
 from signing.chain.ethereum import Chain, ChainUnavailable, Header, Log, Receipt
@@ -54,12 +56,13 @@ def index(chain: Chain) -> Outcome:
 
 
 def our_scope(chain: Chain) -> Scope:
-    """Raises ChainUnavailable when the settings name no sender."""
+    """The sender of the settings and every wallet the books know. Raises ChainUnavailable without a sender."""
     if not settings.SENDER_ADDRESS:
         raise ChainUnavailable("sender_not_configured", "SENDER_ADDRESS is not set")
-    sender, treasury = settings.SENDER_ADDRESS.lower(), settings.TREASURY_ADDRESS.lower()
-    wallets = (treasury, sender) if treasury and treasury != sender else (sender,)
-    return Scope(chain_id=chain.chain_id(), sender=sender, wallets=wallets)
+    sender = settings.SENDER_ADDRESS.lower()
+    booked = LedgerAccount.objects.filter(number=TREASURY_WALLET, asset="ETH").values_list("party", flat=True)
+    wallets = {sender, settings.TREASURY_ADDRESS.lower(), *booked} - {""}
+    return Scope(chain_id=chain.chain_id(), sender=sender, wallets=tuple(sorted(wallets)))
 
 
 def cursor_name(purpose: str, scope: Scope) -> str:

@@ -73,8 +73,7 @@ def execute_pending(chain: Chain, key: TransactionSigner) -> None:
     """
     for row in TreasuryTransaction.objects.filter(status__in=IN_FLIGHT).order_by("nonce"):
         _push(chain, row)
-    for row in TreasuryTransaction.objects.filter(gas_journal=None, block_number__isnull=False):
-        _watch_until_final(chain, row)
+    _send_what_vanished_again(chain)
     if TreasuryTransaction.objects.filter(status__in=IN_FLIGHT).exists():
         return
     wanted = TreasuryTransaction.objects.filter(status=Status.REQUESTED).order_by("requested_at", "pk").first()
@@ -185,17 +184,19 @@ def _record(row: TreasuryTransaction, receipt: Receipt) -> None:
     )
 
 
-def _watch_until_final(chain: Chain, row: TreasuryTransaction) -> None:
+def _send_what_vanished_again(chain: Chain) -> None:
     """A block that is not final may go; then the same bytes go out again."""
-    if row.block_number is None or row.block_number <= chain.header(settings.FINALITY_TAG).number:
+    mined = TreasuryTransaction.objects.filter(gas_journal=None, block_number__isnull=False)
+    if not mined.exists():
         return
-    receipt = chain.receipt(row.tx_hash)
-    if receipt is None:
-        TreasuryTransaction.objects.filter(pk=row.pk, gas_journal=None).update(
-            status=Status.SENT, block_number=None, gas_cost_wei=None, error="", updated_at=Now()
-        )
-    elif receipt.block_number != row.block_number:
-        _record(row, receipt)
+    for row in mined.filter(block_number__gt=chain.header(settings.FINALITY_TAG).number):
+        receipt = chain.receipt(row.tx_hash)
+        if receipt is None:
+            TreasuryTransaction.objects.filter(pk=row.pk, gas_journal=None).update(
+                status=Status.SENT, block_number=None, gas_cost_wei=None, error="", updated_at=Now()
+            )
+        elif receipt.block_number != row.block_number:
+            _record(row, receipt)
 
 
 def _fail(row: TreasuryTransaction, reason: str) -> bool:
