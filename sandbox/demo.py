@@ -61,7 +61,8 @@ class Demo:
             self.supervisor.stop()
             self.broker.stop()
             self.postgres.stop()
-            (self.local_dir / "database_url").unlink(missing_ok=True)
+            for name in ("database_url", "environment.json"):
+                (self.local_dir / name).unlink(missing_ok=True)
             say("demo", "everything is stopped; the data stays in " + str(self.local_dir))
 
     def start_outside_world(self) -> None:
@@ -95,11 +96,11 @@ class Demo:
 
     def prepare_database(self) -> None:
         say("demo", "preparing the database and the keys")
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("service_roles", str(self.local_dir / "roles"))
-        self.manage("collectstatic", "--noinput", "--verbosity", "0")
         done = self.python("-m", "sandbox.keys", str(self.local_dir / "keys"), self.rpc_url, self._faucet_key())
         self.keys = json.loads(done)
+        self.python("-m", "sandbox.prepare", str(self.local_dir / "roles"))
+        # What a command of manage.py needs to look at this demo from another terminal.
+        _write_private(self.local_dir / "environment.json", json.dumps(self.environment("owner", only=True)))
 
     def start_product(self) -> None:
         say("demo", "starting orchestrator, web, signer, workers and clock")
@@ -178,9 +179,16 @@ class Demo:
 
     # -- what the parts and the reader are told --------------------------------------------------------------
 
-    def environment(self, role: str | None = None, **more: str) -> dict[str, str]:
-        """The environment of one part; only parts with a role reach the database, each as that role."""
-        passed = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "SECRET_KEY"}}
+    def environment(self, role: str | None = None, *, only: bool = False, **more: str) -> dict[str, str]:
+        """The environment of one part; only parts with a role reach the database, each as that role.
+
+        `only` leaves out what the demo itself was started with.
+        """
+        passed = (
+            {}
+            if only
+            else {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "SECRET_KEY"}}
+        )
         settings = {
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "clearinghouse.settings",
@@ -253,9 +261,6 @@ class Demo:
             say("demo", line)
 
     # -- small steps -------------------------------------------------------------------------------------------
-
-    def manage(self, *arguments: str) -> str:
-        return self.python("manage.py", *arguments)
 
     def python(self, *arguments: str, **more: str) -> str:
         done = subprocess.run(
