@@ -191,7 +191,7 @@ def _listed(name: str, item: type[serializers.Serializer[Any]], **more: Any) -> 
 
 
 class Balance(APIView):
-    @extend_schema(summary="What can be spent now", responses=BalanceAnswer)
+    @extend_schema(operation_id="balance", summary="What can be spent now", responses=BalanceAnswer)
     def get(self, request: Request) -> Response:
         customer = customer_of(request)
         wallet = Wallet.objects.filter(customer=customer).first()
@@ -207,6 +207,7 @@ class UsageList(FileView):
     renderer_classes = [JSONRenderer, Csv]
 
     @extend_schema(
+        operation_id="usage",
         summary="Single charges, newest first",
         description="JSON comes in pages: follow `next_cursor` until it is null. CSV is everything at once.",
         parameters=[UsageQuery, OpenApiParameter("format", str, enum=["json", "csv"])],
@@ -233,7 +234,9 @@ class UsageList(FileView):
 
 
 class StatementList(APIView):
-    @extend_schema(summary="Months with a statement", responses=_listed("StatementList", MonthAnswer))
+    @extend_schema(
+        operation_id="statements", summary="Months with a statement", responses=_listed("StatementList", MonthAnswer)
+    )
     def get(self, request: Request) -> Response:
         lines = statements.list_months(customer_of(request), now=timezone.now())
         return Response({"data": MonthAnswer(lines, many=True).data})
@@ -243,6 +246,7 @@ class StatementOfMonth(FileView):
     renderer_classes = [JSONRenderer, Csv, Pdf]
 
     @extend_schema(
+        operation_id="statement",
         summary="The statement of a month",
         description="The running month gives the statement so far. `.csv` and `.pdf` after the month do the same as"
         " `format`.",
@@ -274,7 +278,11 @@ class StatementFile(StatementOfMonth):
 
 
 class TopUpList(APIView):
-    @extend_schema(summary="Payments into the wallet, newest first", responses=_listed("TopUpList", TopUpAnswer))
+    @extend_schema(
+        operation_id="top_ups",
+        summary="Payments into the wallet, newest first",
+        responses=_listed("TopUpList", TopUpAnswer),
+    )
     def get(self, request: Request) -> Response:
         found = TopUp.objects.filter(customer=customer_of(request)).order_by("-created_at")[:LARGEST_PAGE]
         return Response({"data": TopUpAnswer(found, many=True).data})
