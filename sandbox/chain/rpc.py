@@ -7,7 +7,6 @@ from typing import Any
 from sandbox.chain import views
 from sandbox.chain.accounts import dev_accounts_by_address
 from sandbox.chain.blocks import NO_ADDRESS, Header
-from sandbox.chain.encoding import keccak
 from sandbox.chain.keeper import Keeper
 from sandbox.chain.machine import Call, Outcome
 from sandbox.chain.node import CALL_GAS_LIMIT, Chain, TransactionRefused, UnknownSnapshot
@@ -50,9 +49,7 @@ class Rpc:
         self.options = options
         self.methods: dict[str, Callable[..., Json]] = {
             "web3_clientVersion": lambda: "sandbox-chain/1.0",
-            "web3_sha3": lambda data: hex_data(keccak(_bytes(data))),
             "net_version": lambda: str(self.chain.chain_id),
-            "net_listening": lambda: True,
             "eth_chainId": lambda: hex(self.chain.chain_id),
             "eth_syncing": lambda: False,
             "eth_accounts": lambda: [hex_data(address) for address in dev_accounts_by_address()],
@@ -84,10 +81,6 @@ class Rpc:
             "evm_increaseTime": self.increase_time,
             "evm_setAutomine": self.set_automine,
             "anvil_setBalance": lambda address, value: self.set_value(_address(address) + BALANCE, _int(value)),
-            "anvil_setCode": lambda address, code: self.set_value(_address(address) + CODE, _bytes(code)),
-            "anvil_setStorageAt": lambda address, slot, value: self.set_value(
-                slot_key(_address(address), _int(slot)), _int(value)
-            ),
             "anvil_setNextBlockBaseFeePerGas": lambda value: self.chain.set_base_fee(_int(value)),
             "anvil_reorg": lambda depth, _transactions=None: self.reorg(depth),
             "sandbox_reorg": self.reorg,
