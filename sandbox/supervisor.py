@@ -106,6 +106,7 @@ class Supervisor:
         self._stopping.set()
 
     def stop(self) -> None:
+        """Asks every part to end, customers and clocks first; whoever does not answer in time is killed."""
         for part in reversed(self._parts):
             if part.process is None:
                 continue
