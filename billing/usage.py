@@ -78,25 +78,57 @@ def burn(customer_id: int, *, now: datetime) -> Burn | None:
     return Burn(charge_nano_usd=charge, seconds=max(_LEAST_SECONDS, int((now - midnight).total_seconds())))
 
 
-def of_source(customer_id: int, source: uuid.UUID) -> tuple[Spent, int]:
-    """What one session cost and its expected value in wei."""
+def by_hour(customer_id: int, *, since: datetime, until: datetime) -> dict[datetime, Spent]:
+    """Hours, as their first moments, in which something was charged."""
     rows = _rows(
-        "SELECT count(*), coalesce(sum(charge_nano_usd), 0)::bigint, coalesce(sum(cost_wei), 0) FROM billing_usage"
-        " WHERE customer_id = %s AND source = %s",
-        [customer_id, source],
+        "SELECT date_trunc('hour', at, 'UTC'), count(*), sum(charge_nano_usd)::bigint FROM billing_usage"
+        " WHERE customer_id = %s AND at >= %s AND at < %s GROUP BY 1",
+        [customer_id, since, until],
     )
-    payments, charge, cost_wei = rows[0]
-    return Spent(payments=payments, charge_nano_usd=charge), int(cost_wei)
+    return {hour: Spent(payments=payments, charge_nano_usd=charge) for hour, payments, charge in rows}
 
 
-def by_source(customer_id: int, sources: list[uuid.UUID]) -> dict[uuid.UUID, Spent]:
-    """What each of some sessions cost."""
+def lately(customer_id: int, *, since: datetime, limit: int) -> dict[uuid.UUID, Spent]:
+    """The sources of charges from `since` on, the newest first."""
     rows = _rows(
         "SELECT source, count(*), sum(charge_nano_usd)::bigint FROM billing_usage"
+        " WHERE customer_id = %s AND at >= %s GROUP BY source ORDER BY max(id) DESC LIMIT %s",
+        [customer_id, since, limit],
+    )
+    return {source: Spent(payments=payments, charge_nano_usd=charge) for source, payments, charge in rows}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSum:
+    """What one session handed out and cost."""
+
+    payments: int = 0
+    quantity: int = 0
+    fee_wei: int = 0
+    cost_wei: int = 0
+    cost_nano_usd: int = 0
+    charge_nano_usd: int = 0
+
+
+def by_source(customer_id: int, sources: list[uuid.UUID]) -> dict[uuid.UUID, SourceSum]:
+    """The sums of some sessions."""
+    rows = _rows(
+        "SELECT source, count(*), sum(quantity), sum(fee_wei), sum(cost_wei), sum(cost_nano_usd)::bigint,"
+        " sum(charge_nano_usd)::bigint FROM billing_usage"
         " WHERE customer_id = %s AND source = ANY (%s) GROUP BY source",
         [customer_id, sources],
     )
-    return {source: Spent(payments=payments, charge_nano_usd=charge) for source, payments, charge in rows}
+    return {
+        source: SourceSum(
+            payments=payments,
+            quantity=quantity,
+            fee_wei=int(fee_wei),
+            cost_wei=int(cost_wei),
+            cost_nano_usd=cost,
+            charge_nano_usd=charge,
+        )
+        for source, payments, quantity, fee_wei, cost_wei, cost, charge in rows
+    }
 
 
 def charges(
