@@ -37,6 +37,7 @@ class MembershipInline(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold
     model = Membership
     extra = 0
     fields: ClassVar[list[str]] = ["user", "role", "created_at"]
+    readonly_fields = fields
 
 
 class ApiKeyInline(ReadOnly, TabularInline):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """How the REST API knows who asks: an API key, or the session of a signed-in member."""
 
 from datetime import timedelta
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q
@@ -11,10 +11,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts import access, api_keys
 from accounts.models import ApiKey, Customer
+
+if TYPE_CHECKING:  # the views import this file
+    from rest_framework.views import APIView
 
 USED_EVERY = timedelta(minutes=1)
 
@@ -51,7 +53,7 @@ class HasCustomer(BasePermission):
 
     message = "Send an API key, or sign in as a member of an account."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         customer = _customer(request)
         if customer is None or customer.status == Customer.Status.CLOSED:
             return False

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PHONE = {"width": 390, "height": 844}
@@ -35,6 +36,7 @@ def open_browser() -> Iterator[Browser]:
         try:
             yield browser
         finally:
+            connections.close_all()  # what was asked inside that loop was asked over connections of its own
             browser.close()
 
 
@@ -62,7 +64,8 @@ def overflow(page: Page) -> list[str]:
         """() => {
           if (document.documentElement.scrollWidth <= innerWidth) return [];
           return [...document.querySelectorAll("body *")]
-            .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".filters,.tabs,.code,.vh,svg,.card:has(>.tbl)"))
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+            .filter(e => !e.closest(".filters,.tabs,.code,.vh,svg,.card:has(>.tbl)"))
             .slice(0, 5).map(e => e.tagName + "." + e.className);
         }"""
     )

@@ -8,6 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
+from pytest_django.live_server_helper import LiveServer
 
 from tests import stage
 
@@ -46,7 +47,21 @@ def static_files() -> None:
     call_command("collectstatic", interactive=False, verbosity=0)
 
 
+@pytest.fixture(scope="session")
+def _served_by_the_product(static_files: None) -> Iterable[None]:
+    """Lets the product's own middleware serve those files; Django's test server knows none of their names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.contrib.staticfiles.handlers.StaticFilesHandler", lambda application: application)
+        yield
+
+
+@pytest.fixture(scope="session")
+def live_server(django_db_setup: None, _served_by_the_product: None, live_server: LiveServer) -> LiveServer:
+    """pytest-django's server, started once the files that its pages name are there, ended before the database."""
+    return live_server
+
+
 @pytest.fixture(autouse=True)
 def _pages_have_their_stylesheet(request: pytest.FixtureRequest) -> None:
-    if {"client", "live_server"} & set(request.fixturenames):
+    if "client" in request.fixturenames:
         request.getfixturevalue("static_files")
