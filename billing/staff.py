@@ -8,6 +8,7 @@ from typing import Any
 from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import audit
@@ -20,6 +21,7 @@ from billing.exports import general_ledger as ledger_csv
 _IN_MEMORY_BYTES = 8 * 2**20
 
 
+@never_cache
 @require_GET
 @staff_required
 def finance(request: StaffRequest) -> HttpResponse:
@@ -31,6 +33,7 @@ def finance(request: StaffRequest) -> HttpResponse:
     return _page(request, timezone.now().date().replace(day=1))
 
 
+@never_cache
 @require_GET
 @staff_required
 def month(request: StaffRequest, month: date) -> HttpResponse:
@@ -48,6 +51,7 @@ def check_books(request: StaffRequest) -> HttpResponse:
     return _page(request, timezone.now().date().replace(day=1), context)
 
 
+@never_cache
 @require_GET
 @staff_required
 def statements(request: StaffRequest, month: date) -> HttpResponseBase:
@@ -55,6 +59,7 @@ def statements(request: StaffRequest, month: date) -> HttpResponseBase:
     return _archive(request, month, month_bundle.write, f"statements-{_known(month):%Y-%m}.zip")
 
 
+@never_cache
 @require_GET
 @staff_required
 def books_archive(request: StaffRequest, month: date) -> HttpResponseBase:
@@ -62,14 +67,15 @@ def books_archive(request: StaffRequest, month: date) -> HttpResponseBase:
     return _archive(request, month, books_bundle.write, f"books-{_known(month):%Y-%m}.zip")
 
 
+@never_cache
 @require_GET
 @staff_required
 def general_ledger(request: StaffRequest, month: date) -> HttpResponseBase:
-    return _csv(
-        request, f"general-ledger-{_known(month):%Y-%m}.csv", lambda: ledger_csv.lines(*month_end.bounds(month))
-    )
+    start, end = month_end.bounds(_known(month))
+    return _csv(request, f"general-ledger-{month:%Y-%m}.csv", lambda: ledger_csv.lines(start=start, end=end))
 
 
+@never_cache
 @require_GET
 @staff_required
 def trial_balance(request: StaffRequest, month: date) -> HttpResponseBase:

@@ -4,6 +4,7 @@ import secrets
 from pathlib import Path
 
 from clearinghouse import environment as env
+from clearinghouse.console import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOCAL_DIR = Path(env.text("LOCAL_DIR", str(BASE_DIR / ".local"))).resolve()
@@ -102,6 +103,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
+DATE_FORMAT = "j M Y"
+DATETIME_FORMAT = "j M Y, H:i:s"
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -225,15 +228,6 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-}
-
-UNFOLD = {
-    "SITE_TITLE": "Clearinghouse staff",
-    "SITE_HEADER": "Clearinghouse",
-    "SITE_SUBHEADER": "Staff console",
-    "SITE_URL": "/",
-    "SHOW_HISTORY": True,
-    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": []},
 }
 
 LOGGING = {

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import audit
@@ -46,19 +47,19 @@ class Request:
         return self.row.deposit_wei + self.row.reserve_wei
 
 
+@never_cache
 @require_GET
 @staff_required
 def treasury(request: StaffRequest) -> HttpResponse:
     """The page; with amounts in the query it also shows the request those would make, to be confirmed."""
     if "deposit" not in request.GET and "reserve" not in request.GET:
         return _page(request)
-    snapshot = overview.latest_snapshot()
-    form = FundingForm(request.GET, spendable_wei=overview.spendable_wei(snapshot) if snapshot else 0)
+    spendable_wei = overview.spendable_wei(overview.latest_snapshot())
+    form = FundingForm(request.GET, spendable_wei=spendable_wei)
     if not form.is_valid():
         return _page(request, form=form, status=422)
-    approval = ApprovalForm(
-        initial={"request_id": uuid.uuid4(), **form.data.dict()}, spendable_wei=overview.spendable_wei(snapshot)
-    )
+    typed = {name: request.GET.get(name, "") for name in form.fields}
+    approval = ApprovalForm(initial={"request_id": uuid.uuid4(), **typed}, spendable_wei=spendable_wei)
     return _page(request, form=form, approval=approval, amounts=form.cleaned_data)
 
 
@@ -69,8 +70,7 @@ def fund(request: StaffRequest) -> HttpResponse:
     known = _requested(request.POST.get("request_id", ""))
     if known is not None:
         return _done(request, known)
-    snapshot = overview.latest_snapshot()
-    form = ApprovalForm(request.POST, spendable_wei=overview.spendable_wei(snapshot) if snapshot else 0)
+    form = ApprovalForm(request.POST, spendable_wei=overview.spendable_wei(overview.latest_snapshot()))
     if not form.is_valid():
         return _page(request, form=form, approval=form, amounts=form.cleaned_data, status=422)
     try:
@@ -80,6 +80,7 @@ def fund(request: StaffRequest) -> HttpResponse:
     return _done(request, row)
 
 
+@never_cache
 @require_GET
 @staff_required
 def funding_requests(request: StaffRequest) -> HttpResponse:
@@ -87,6 +88,7 @@ def funding_requests(request: StaffRequest) -> HttpResponse:
     return render(request, "staff/parts/requests.html", {"requests": _requests()})
 
 
+@never_cache
 @require_GET
 @staff_required
 def figures(request: StaffRequest) -> HttpResponse:

@@ -19,11 +19,11 @@ _ROLL_FORWARD = ("subject", "line", "asset", "amount", "amount_smallest_unit")
 
 def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
     """Writes the archive for the month that begins on `month` and returns its manifest."""
-    figures = month_end.read(month)
+    figures, (start, end) = month_end.read(month), month_end.bounds(month)
     files: list[dict[str, Any]] = []
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in (
-            ("general-ledger.csv", general_ledger.lines(*month_end.bounds(month))),
+            ("general-ledger.csv", general_ledger.lines(start=start, end=end)),
             ("trial-balance.csv", trial_balance(figures)),
             ("roll-forward.csv", roll_forward(figures)),
         ):

@@ -11,7 +11,7 @@ from django.db.models import F, QuerySet, Sum
 from accounts import moments
 from billing import ledger, money
 from billing.models import EthUsdRate, Wallet
-from billing.postings import ACCRUED_TICKETS
+from billing.postings import ACCRUED_TICKETS, Account
 from signing.models import ChainEvent, ChainSnapshot, Redemption, TreasuryTransaction
 from signing.treasury import postings, runway
 from signing.treasury.runway import Outflow, Runway
@@ -172,8 +172,10 @@ def read(*, now: datetime) -> Overview | None:
     )
 
 
-def spendable_wei(snapshot: ChainSnapshot) -> int:
+def spendable_wei(snapshot: ChainSnapshot | None) -> int:
     """What the treasury wallet can still send: its ether less unfinished requests and an allowance for gas each."""
+    if snapshot is None:
+        return 0
     waiting = TreasuryTransaction.objects.filter(status__in=UNFINISHED)
     planned = sum(row.deposit_wei + row.reserve_wei + GAS_ALLOWANCE_WEI for row in waiting)
     return max(0, snapshot.treasury_wei - planned - GAS_ALLOWANCE_WEI)
@@ -225,7 +227,7 @@ def _lasts(seconds: int) -> str:
     return "over a year" if seconds > _YEAR_SECONDS else moments.duration(timedelta(seconds=seconds))
 
 
-def _booked(account: postings.Account) -> int:
+def _booked(account: Account) -> int:
     return ledger.balance(account.number, "ETH", account.party)
 
 

@@ -1,0 +1,245 @@
+"""The console's rooms about money: every row of the books to look at, none to change."""
+
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.paginator import InfinitePaginator
+
+from billing import display, ledger
+from billing.models import EthUsdRate, Journal, LedgerAccount, StripeEvent, TopUp, Transfer, Usage
+from billing.money import NANO_USD_PER_CENT
+from billing.postings import CHART
+
+type Column = Callable[[Any], str]
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Every member of staff may look, nobody may change. `fields` names what is shown, so no secret slips in."""
+
+    actions = None
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return admin.site.has_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return admin.site.has_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class EndlessAdmin(ReadOnlyAdmin):
+    """A room with more rows than anybody should count."""
+
+    paginator = InfinitePaginator
+
+
+def dollars(field: str, title: str) -> Column:
+    """A column with a nano-dollar amount to the last digit that counts."""
+
+    @admin.display(description=title, ordering=field)
+    def column(row: Model) -> str:
+        amount = getattr(row, field)
+        return "–" if amount is None else display.nano_text(amount, trim=True)
+
+    return column
+
+
+def ether(field: str, title: str) -> Column:
+    """A column with a wei amount in ETH or gwei."""
+
+    @admin.display(description=title, ordering=field)
+    def column(row: Model) -> str:
+        amount = getattr(row, field)
+        return "–" if amount is None else display.eth_text(amount, places=6)
+
+    return column
+
+
+def shortened(field: str, title: str) -> Column:
+    """A column with an address or a hash by its two ends."""
+
+    @admin.display(description=title, ordering=field)
+    def column(row: Model) -> str:
+        value = getattr(row, field)
+        return "…".join(display.short_address(value)) if value else "–"
+
+    return column
+
+
+def when(field: str, title: str) -> Column:
+    """A column with a moment in UTC, to the second."""
+
+    @admin.display(description=title, ordering=field)
+    def column(row: Model) -> str:
+        at = getattr(row, field)
+        if at is None:
+            return "–"
+        return format_html('<span class="whitespace-nowrap">{}</span>', f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S}")
+
+    return column
+
+
+@admin.register(Usage)
+class UsageAdmin(EndlessAdmin):
+    list_display = (
+        when("at", "Time, UTC"),
+        "customer",
+        "label",
+        "kind",
+        shortened("counterparty", "Orchestrator"),
+        "quantity",
+        ether("cost_wei", "Expected value"),
+        dollars("charge_nano_usd", "Charge"),
+        "posted",
+    )
+    list_filter = ("kind", "at", ("journal", admin.EmptyFieldListFilter))
+    list_select_related = ("customer",)
+    search_fields = ("customer__name", "label", "counterparty")
+    ordering = ("-id",)
+    fields = (
+        *("id", "customer", "api_key", "at", "source", "label", "kind", "counterparty", "quantity", "unit"),
+        *("billed_units", "fee_wei", "cost_wei", "cost_nano_usd", "markup_bps", "charge_nano_usd", "rate", "journal"),
+    )
+
+    @admin.display(description="Posted", boolean=True)
+    def posted(self, usage: Usage) -> bool:
+        return usage.journal_id is not None
+
+
+@admin.register(TopUp)
+class TopUpAdmin(ReadOnlyAdmin):
+    list_display = (
+        when("created_at", "Time, UTC"),
+        "customer",
+        "amount",
+        "status",
+        "card",
+        when("settled_at", "Settled"),
+        "payment_intent_id",
+    )
+    list_filter = ("status", "created_at")
+    list_select_related = ("customer",)
+    search_fields = ("customer__name", "payment_intent_id", "checkout_session_id")
+    ordering = ("-created_at",)
+    fields = (
+        *("id", "customer", "created_by", "amount_cents", "currency", "status", "failure", "card"),
+        *("checkout_session_id", "payment_intent_id", "balance_transaction_id", "fee_cents"),
+        *("created_at", "checked_at", "settled_at"),
+    )
+
+    @admin.display(description="Amount", ordering="amount_cents")
+    def amount(self, top_up: TopUp) -> str:
+        return display.usd_text(top_up.amount_cents * NANO_USD_PER_CENT)
+
+
+@admin.register(StripeEvent)
+class StripeEventAdmin(EndlessAdmin):
+    """Without the payload: it holds names and addresses that nobody needs here."""
+
+    list_display = (
+        when("received_at", "Received"),
+        "type",
+        "object_id",
+        "attempts",
+        when("handled_at", "Handled"),
+        "error",
+    )
+    list_filter = ("type", ("handled_at", admin.EmptyFieldListFilter))
+    search_fields = ("event_id", "object_id")
+    ordering = ("-id",)
+    fields = ("event_id", "type", "object_id", "received_at", "handled_at", "attempts", "not_before", "error")
+
+
+@admin.register(EthUsdRate)
+class EthUsdRateAdmin(EndlessAdmin):
+    list_display = (
+        when("updated_at", "Time, UTC"),
+        dollars("nano_usd_per_eth", "USD per ETH"),
+        shortened("feed_address", "Feed"),
+        "feed_round",
+        when("recorded_at", "Recorded"),
+    )
+    ordering = ("-id",)
+    fields = ("feed_address", "feed_round", "nano_usd_per_eth", "updated_at", "recorded_at")
+
+
+@admin.register(LedgerAccount)
+class LedgerAccountAdmin(ReadOnlyAdmin):
+    list_display = ("number", "name", "asset", "party", "balance")
+    list_display_links = ("number", "name")
+    list_filter = ("number", "asset")
+    search_fields = ("number", "party")
+    ordering = ("number", "asset", "party")
+    fields = ("number", "name", "asset", "party", "balance")
+    readonly_fields = ("name", "balance")
+
+    @admin.display(description="Name")
+    def name(self, account: LedgerAccount) -> str:
+        return CHART[account.number][0]
+
+    @admin.display(description="Debits less credits")
+    def balance(self, account: LedgerAccount) -> str:
+        amount = ledger.balance(account.number, "USD" if account.asset == "USD" else "ETH", account.party)
+        return _amount(account.asset, amount)
+
+
+class TransferInline(TabularInline):  # type: ignore[misc]  # unfold has no types
+    model = Transfer
+    verbose_name_plural = "transfers"
+    fields = ("debit", "credit", "amount")
+    readonly_fields = ("amount",)
+    extra = 0
+    can_delete = False
+    per_page = 50
+    show_title = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Transfer]:
+        found: QuerySet[Transfer] = super().get_queryset(request)
+        return found.select_related("debit", "credit").order_by("id")
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return admin.site.has_permission(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    @admin.display(description="Amount")
+    def amount(self, transfer: Transfer) -> str:
+        if transfer.amount_nano_usd is not None:
+            return _amount("USD", transfer.amount_nano_usd)
+        return _amount("ETH", transfer.amount_wei or 0)
+
+
+@admin.register(Journal)
+class JournalAdmin(EndlessAdmin):
+    list_display = ("id", when("occurred_at", "Time, UTC"), "kind", "reference", "customer", "description")
+    list_filter = ("kind", "occurred_at")
+    list_select_related = ("customer",)
+    search_fields = ("reference", "customer__name")
+    ordering = ("-id",)
+    fields = ("kind", "reference", "description", "customer", "reverses", "occurred_at", "booked_at")
+    inlines = (TransferInline,)
+
+
+def _amount(asset: str, amount: int) -> str:
+    if asset == "USD":
+        return display.nano_text(amount)
+    return f"{display.eth_exact(amount)} ETH"

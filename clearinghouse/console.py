@@ -1,0 +1,91 @@
+"""How the staff console looks and what its sidebar leads to."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _favicon(request: HttpRequest) -> str:
+    return static("favicon.svg")
+
+
+def _item(title: str, icon: str, name: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(name)}
+
+
+NAVIGATION = [
+    {
+        "items": [
+            _item("Home", "home", "admin:index"),
+            _item("Treasury", "account_balance", "treasury"),
+            _item("Finance", "menu_book", "finance"),
+        ],
+    },
+    {
+        "title": "Customers",
+        "separator": True,
+        "items": [
+            _item("Customers", "group", "admin:accounts_customer_changelist"),
+            _item("API keys", "key", "admin:accounts_apikey_changelist"),
+            _item("Usage", "bar_chart", "admin:billing_usage_changelist"),
+            _item("Sessions", "sensors", "admin:signing_signersession_changelist"),
+            _item("Top-ups", "credit_card", "admin:billing_topup_changelist"),
+        ],
+    },
+    {
+        "title": "Books",
+        "separator": True,
+        "items": [
+            _item("Journals", "receipt_long", "admin:billing_journal_changelist"),
+            _item("Ledger accounts", "account_tree", "admin:billing_ledgeraccount_changelist"),
+            _item("ETH prices", "currency_exchange", "admin:billing_ethusdrate_changelist"),
+            _item("Stripe events", "inbox", "admin:billing_stripeevent_changelist"),
+        ],
+    },
+    {
+        "title": "Chain",
+        "separator": True,
+        "items": [
+            _item("Redemptions", "confirmation_number", "admin:signing_redemption_changelist"),
+            _item("Events", "list_alt", "admin:signing_chainevent_changelist"),
+            _item("Funding requests", "send", "admin:signing_treasurytransaction_changelist"),
+            _item("Recipients", "checklist", "admin:signing_recipient_changelist"),
+        ],
+    },
+    {
+        "title": "People",
+        "separator": True,
+        "items": [
+            _item("Users", "person", "admin:accounts_user_changelist"),
+            _item("Audit log", "history", "admin:accounts_auditentry_changelist"),
+        ],
+    },
+]
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Clearinghouse staff",
+    "SITE_HEADER": "Clearinghouse",
+    "SITE_SUBHEADER": "Staff console",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "account_balance",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _favicon}],
+    "SHOW_HISTORY": True,
+    "COLORS": {
+        "primary": {  # the pages' accent, lighter and darker
+            "50": "#eef8f4",
+            "100": "#d6efe5",
+            "200": "#aedfcc",
+            "300": "#7dcab0",
+            "400": "#3cb98f",
+            "500": "#1b8a69",
+            "600": "#0b6650",
+            "700": "#085140",
+            "800": "#074236",
+            "900": "#06352c",
+            "950": "#021d18",
+        },
+    },
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": NAVIGATION},
+}
