@@ -50,7 +50,8 @@ def membership_of(request: HttpRequest) -> Membership | None:
 
 def choose(request: HttpRequest, *, customer_id: int) -> None:
     """Works from another of the user's seats from now on; raises PermissionDenied without a seat there."""
-    if not Membership.objects.filter(user_id=request.user.pk, customer_id=customer_id).exists():
+    assert request.user.is_authenticated
+    if not Membership.objects.filter(user=request.user, customer_id=customer_id).exists():
         raise PermissionDenied
     request.session[CHOSEN] = customer_id
 

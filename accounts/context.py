@@ -31,6 +31,7 @@ class Shell:
     groups: list[tuple[str, list[Door]]]
     tabs: list[Door]
     rest: list[Door]
+    foot: list[Door]
     settings: Door
     membership: Membership | None
     seats: list[Membership]
@@ -44,6 +45,7 @@ STAFF = [
     ("admin:index", "people", "Console"),
 ]
 SETTINGS = ("settings", "gear", "Settings")
+FOOT = [("api_docs", "book", "API docs"), SETTINGS]
 SHORT = {"API keys": "Keys"}
 TABS = {"customer": ["Overview", "Usage", "API keys", "Wallet"], "staff": ["Treasury", "Finance", "Console"]}
 
@@ -82,6 +84,7 @@ def _shell(request: HttpRequest) -> Shell:
         groups=groups,
         tabs=[door for door in doors if door.label in wanted],
         rest=[door for door in doors if door.label not in wanted],
+        foot=_doors(request, FOOT),
         settings=_door(request, *SETTINGS),
         membership=membership,
         seats=seats,

@@ -233,7 +233,7 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(page: Page, live_server:
         for size in (PHONE, DESK):
             for scheme in ("light", "dark"):
                 page.set_viewport_size(size)  # type: ignore[arg-type]
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.emulate_media(color_scheme=scheme)
                 page.goto(path)
                 assert overflow(page) == [], (path, size, scheme)
                 assert page.locator("h1").count() == 1
