@@ -11,6 +11,8 @@ DAY_SECONDS = 86_400
 # Quantiles of the normal distribution, in thousandths: 5 % and 95 %, 25 % and 75 %.
 _NINE_OF_TEN = 1_645
 _HALF = 674
+# Roots are taken of this many times the figure, so that rounding stays far below a wei.
+_FINE = 10**60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,5 +98,6 @@ def typical_winner_wei(face_values_wei: list[int]) -> int:
 
 def _mean_taken(deposit_wei: int, winner_wei: int, z: int) -> int:
     """The m with m + z*sqrt(m*f) = deposit: sqrt(m) = (sqrt(z*z*f + 4*deposit) - z*sqrt(f)) / 2; z in thousandths."""
-    root = isqrt(z * z * winner_wei + 4_000_000 * deposit_wei) - z * isqrt(winner_wei)
-    return (root * root) // 4_000_000
+    fine_deposit, fine_winner = deposit_wei * _FINE, winner_wei * _FINE
+    root = isqrt(z * z * fine_winner + 4_000_000 * fine_deposit) - z * isqrt(fine_winner)
+    return (root * root) // (4_000_000 * _FINE)
