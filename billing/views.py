@@ -4,8 +4,9 @@ import uuid
 from datetime import date, timedelta
 
 from django.conf import settings
-from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -37,7 +38,7 @@ def wallet(request: CustomerRequest) -> HttpResponse:
 @require_POST
 @customer_required
 def top_up_start(request: CustomerRequest) -> HttpResponse:
-    """Writes the wish down and leads to the provider's page; the same form sent twice leads to the same page."""
+    """Writes the wish down and goes to its page, which leads on to the provider's; the same form twice is one wish."""
     form = TopUpForm(request.POST)
     if not form.is_valid():
         return _wallet(request, form, status=422)
@@ -52,22 +53,29 @@ def top_up_start(request: CustomerRequest) -> HttpResponse:
         )
     except stripe_gateway.NotConfigured:
         return _wallet(request, form, status=503)
-    if top_up.status == TopUp.Status.OPEN:
-        return HttpResponseRedirect(top_up.checkout_url)
-    return redirect("top_up_return", top_up.id)
+    return redirect(f"{reverse('top_up_return', args=[top_up.id])}?pay=1")
 
 
 @never_cache
 @require_GET
 @customer_required
 def top_up_return(request: CustomerRequest, top_up_id: uuid.UUID) -> HttpResponse:
-    """Where the provider's page leads back to; it asks itself how the payment stands until that is known."""
+    """The way to the provider's page and back from it; it asks itself how the payment stands until that is known.
+
+    With `?pay=1` it leads on to the provider's page. That is a step of its own because browsers hold whatever a form
+    redirects to against the policy of our pages, and the provider's page may live under any name.
+    """
     top_up = get_object_or_404(TopUp, id=top_up_id, customer=request.customer)
     asks_again = "HX-Request" in request.headers
-    if top_up.status == TopUp.Status.OPEN and not asks_again:
+    leads_on = "pay" in request.GET and top_up.status == TopUp.Status.OPEN
+    if leads_on and asks_again:
+        return HttpResponse(headers={"HX-Redirect": top_up.checkout_url})
+    if top_up.status == TopUp.Status.OPEN and not asks_again and not leads_on:
         tasks.wake(tasks.settle_top_up, str(top_up.id))
     context = {
         "top_up": top_up,
+        "leads_on": leads_on,
+        "query": "?left=1" if "left" in request.GET else "?pay=1" if "pay" in request.GET else "",
         "left": "left" in request.GET,
         "available": available_nano_usd(request.customer),
     }
