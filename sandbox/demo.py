@@ -110,9 +110,9 @@ class Demo:
             [
                 *(PYTHON, "-m", "sandbox.orchestrator", "--port", str(self.ports["orchestrator"])),
                 *("--dir", str(self.local_dir / "orchestrator"), "--rpc-url", self.rpc_url),
-                *("--controller", self.chain["controller_address"], "--key", orchestrator["private_key"]),
+                *("--controller", self.chain["controller_address"]),
             ],
-            self.environment(),
+            self.environment(ORCHESTRATOR_KEY=orchestrator["private_key"]),
         )
         stripe = self.stripe()
         webhook = {"STRIPE_WEBHOOK_SECRET": self.secrets["stripe_webhook_secret"]}
@@ -171,10 +171,9 @@ class Demo:
                 "gateways",
                 [
                     *(PYTHON, "-m", "sandbox.gateway", "--kind", "all", "--forever"),
-                    *("--signer-url", self.signer_url, "--api-key", seeded["api_key"]),
-                    *("--orchestrator-url", self.orchestrator_url),
+                    *("--signer-url", self.signer_url, "--orchestrator-url", self.orchestrator_url),
                 ],
-                self.environment(),
+                self.environment(GATEWAY_API_KEY=seeded["api_key"]),
             )
 
     # -- what the parts and the reader are told --------------------------------------------------------------
