@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from dataclasses import dataclass
 
 from signing.chain.ethereum import ChainUnavailable
@@ -30,6 +32,7 @@ class House:
     rates: Rates
     chain: Chain
     _keeper: asyncio.Task[None] | None = None
+    _checked_at: float = -math.inf
 
     async def open(self) -> None:
         await self.database.open()
@@ -50,8 +53,13 @@ class House:
         await self.database.close()
 
     async def check(self, view: ChainView) -> None:
-        """Raises Unavailable when a payment could not be committed now."""
-        await self.database.fetch("SELECT 1")
+        """Raises Unavailable when a payment could not be committed now.
+
+        Anybody may ask, so the database is asked twice a second at most.
+        """
+        if time.monotonic() - self._checked_at > _TICK_SECONDS:
+            await self.database.fetch("SELECT 1")
+            self._checked_at = time.monotonic()
         self.database.now_ns()
         await self.rates.row_of(view.rate)
 
