@@ -13,8 +13,17 @@ from billing.month_end import MonthEnd, TrialBalance
 from billing.statements import next_month
 
 _NO_CLOCK = (1980, 1, 1, 0, 0, 0)  # the same content is the same archive
-_TRIAL_BALANCE = ("account", "account_name", "asset", "opening", "debit", "credit", "closing", "closing_smallest_unit")
-_ROLL_FORWARD = ("subject", "line", "asset", "amount", "amount_smallest_unit")
+_TRIAL_BALANCE = (
+    "account",
+    "account_name",
+    "asset",
+    "opening",
+    "debit",
+    "credit",
+    "closing",
+    "closing_nano_usd_or_wei",
+)
+_ROLL_FORWARD = ("subject", "line", "asset", "amount", "amount_nano_usd_or_wei")
 
 
 def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
