@@ -100,7 +100,7 @@ class Demo:
         self.keys = json.loads(done)
         self.python("-m", "sandbox.prepare", str(self.local_dir / "roles"))
         # What a command of manage.py needs to look at this demo from another terminal.
-        _write_private(self.local_dir / "environment.json", json.dumps(self.environment("owner", only=True)))
+        _write_private(self.local_dir / "environment.json", json.dumps(self.settings("owner")))
 
     def start_product(self) -> None:
         say("demo", "starting orchestrator, web, signer, workers and clock")
@@ -188,6 +188,10 @@ class Demo:
             if only
             else {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "SECRET_KEY"}}
         )
+        return {**passed, **self.settings(role), **more}
+
+    def settings(self, role: str | None) -> dict[str, str]:
+        """What the demo decides for a part; only parts with a role reach the database, each as that role."""
         settings = {
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "clearinghouse.settings",
@@ -215,7 +219,7 @@ class Demo:
             settings["DATABASE_URL"] = self.postgres.url
         elif role:
             settings["DATABASE_URL"] = (self.local_dir / "roles" / role).read_text()
-        return {**passed, **settings, **more}
+        return settings
 
     def stripe(self) -> dict[str, str]:
         return {"STRIPE_SECRET_KEY": self.secrets["stripe_secret_key"], "STRIPE_API_BASE": self.psp_url}
@@ -267,7 +271,7 @@ class Demo:
         )
         if done.returncode != 0:
             raise PartFailed(f"{' '.join(arguments[:2])} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return str(done.stdout)
 
     def _faucet_key(self) -> str:
         return str(self.chain["accounts"]["faucet"]["private_key"])

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
+from django.db.models import Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def test_a_journal_without_transfers_is_refused() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", [Journal, Transfer, WalletEntry, LedgerAccount])
 @pytest.mark.parametrize("statement", ["DELETE FROM {}", "UPDATE {} SET id = id", "TRUNCATE {} CASCADE"])
-def test_what_was_booked_can_not_be_changed_even_by_the_owner_of_the_tables(model: type, statement: str) -> None:
+def test_what_was_booked_can_not_be_changed_even_by_the_owner_of_the_tables(model: type[Model], statement: str) -> None:
     builders.top_up(builders.customer(), 100)
     table = model._meta.db_table
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
