@@ -81,12 +81,14 @@ class BalanceAnswer(serializers.Serializer[Any]):
 class UsageQuery(serializers.Serializer[Any]):
     """What to look for; all of it may be left out."""
 
-    key = serializers.CharField(required=False, max_length=16, help_text="Prefix of an API key, `ch_live_...`.")
-    session = serializers.UUIDField(required=False)
+    key = serializers.CharField(required=False, max_length=16, help_text="One API key, by its first 16 characters.")
+    session = serializers.UUIDField(required=False, help_text="One session of the signer.")
     cursor = serializers.IntegerField(
-        required=False, min_value=1, max_value=LARGEST_ID, help_text="`next_cursor` of the page before."
+        required=False, min_value=1, max_value=LARGEST_ID, help_text="The next_cursor of the page before."
     )
-    limit = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_PAGE, default=PAGE)
+    limit = serializers.IntegerField(
+        required=False, min_value=1, max_value=LARGEST_PAGE, default=PAGE, help_text="Charges a page."
+    )
 
     def get_fields(self) -> dict[str, Any]:
         formats = ["iso-8601", "%Y-%m-%d"]
@@ -209,8 +211,11 @@ class UsageList(FileView):
     @extend_schema(
         operation_id="usage",
         summary="Single charges, newest first",
-        description="JSON comes in pages: follow `next_cursor` until it is null. CSV is everything at once.",
-        parameters=[UsageQuery, OpenApiParameter("format", str, enum=["json", "csv"])],
+        description="JSON comes in pages: follow next_cursor until it is null. CSV is everything at once.",
+        parameters=[
+            UsageQuery,
+            OpenApiParameter("format", str, enum=["json", "csv"], description="JSON when left out."),
+        ],
         responses=_listed("UsagePage", Charge, next_cursor=serializers.CharField(allow_null=True)),
     )
     def get(self, request: Request) -> HttpResponseBase:
@@ -248,11 +253,17 @@ class StatementOfMonth(FileView):
     @extend_schema(
         operation_id="statement",
         summary="The statement of a month",
-        description="The running month gives the statement so far. `.csv` and `.pdf` after the month do the same as"
-        " `format`.",
+        description="The running month gives the statement so far. The month followed by .csv or .pdf does the same as"
+        " the format parameter.",
         parameters=[
-            OpenApiParameter("month", str, OpenApiParameter.PATH, pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$"),
-            OpenApiParameter("format", str, enum=["json", "csv", "pdf"]),
+            OpenApiParameter(
+                "month",
+                str,
+                OpenApiParameter.PATH,
+                pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$",
+                description="Year and month, such as 2026-11.",
+            ),
+            OpenApiParameter("format", str, enum=["json", "csv", "pdf"], description="JSON when left out."),
         ],
         responses=StatementAnswer,
     )

@@ -86,6 +86,6 @@ def _kind(shape: dict[str, Any]) -> str:
     kinds = shape.get("type", "text")
     word = next((kind for kind in kinds if kind != "null"), "") if isinstance(kinds, list) else kinds
     words = {"date-time": "time, ISO 8601", "date": "date", "uuid": "UUID"}
-    if "pattern" in shape and "9" in str(shape["pattern"]):
+    if str(shape.get("pattern", "")).startswith("^-?"):
         return "digits as text"
     return words.get(shape.get("format", ""), {"string": "text", "integer": "whole number"}.get(word, word))

@@ -11,7 +11,7 @@ from billing.display import usd_text
 from billing.money import NANO_USD_PER_CENT
 
 OTHER = "other"
-_USUAL_CENTS = (2_000, 5_000, 20_000, 50_000, 100_000)
+_USUAL_CENTS = (2_000, 5_000, 20_000, 100_000)
 _DOLLARS = re.compile(r"\$?\s*((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,9}))(?:\.([0-9]{1,2}))?", re.ASCII)
 
 
@@ -47,7 +47,8 @@ class TopUpForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        if cleaned.get("choice") != OTHER:
+        # A typed amount counts, whichever button stands pressed beside it.
+        if cleaned.get("choice") != OTHER and not cleaned.get("other"):
             if cleaned.get("choice"):
                 cleaned["amount_cents"] = int(cleaned["choice"])
             return cleaned

@@ -182,11 +182,12 @@ def test_a_month_comes_as_json_csv_and_pdf_by_suffix_parameter_or_accept(
     assert sum(int(line["charge_nano_usd"]) for line in body["usage"]) == int(body["charge_nano_usd"])
     assert get(client, "statements", key).json()["data"][0]["closing_nano_usd"] == body["closing_nano_usd"]
 
-    for answer in (
+    files: list[Any] = [
         get(client, f"statements/{month}.csv", key),
         get(client, f"statements/{month}", key, format="csv"),
         client.get(f"/api/v1/statements/{month}", headers={"authorization": f"Bearer {key}", "accept": "text/csv"}),
-    ):
+    ]
+    for answer in files:
         assert answer.headers["Content-Type"].startswith("text/csv")
         rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
         assert rows[-1]["balance_usd"].replace(".", "") == body["closing_nano_usd"]

@@ -271,8 +271,9 @@ def test_a_frozen_account_or_a_house_without_a_provider_cannot_be_paid_into(
 @pytest.mark.django_db(transaction=True)
 def test_every_outcome_of_a_top_up_is_told_in_words(member: Client, payer: Customer, psp: Psp) -> None:
     form = {"top_up": str(uuid.uuid4()), "choice": "5000", "other": ""}
-    away = member.post("/wallet/top-ups/", form)
-    assert member.post("/wallet/top-ups/", form).url == away.url, "the same form leads to the same page"
+    away: Any = member.post("/wallet/top-ups/", form)
+    again: Any = member.post("/wallet/top-ups/", form)
+    assert again.url == away.url, "the same form leads to the same page"
     top_up = TopUp.objects.get()
     page = f"/wallet/top-ups/{top_up.id}/"
     assert away.url == f"{page}?pay=1"
@@ -312,7 +313,8 @@ def test_a_statement_page_agrees_with_the_wallet_and_gives_its_files(member: Cli
     assert f"${Usage.objects.get(id=charge_id).charge_nano_usd / 10**9:.9f}" in words
     assert "not a tax invoice" in words
     assert member.get(f"/statements/{month}.pdf").content.startswith(b"%PDF-")
-    assert b"opening" in b"".join(member.get(f"/statements/{month}.csv").streaming_content)
+    file: Any = member.get(f"/statements/{month}.csv")
+    assert b"opening" in b"".join(file.streaming_content)
 
 
 @pytest.mark.django_db(transaction=True)

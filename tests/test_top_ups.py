@@ -6,11 +6,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -243,6 +244,43 @@ def test_the_payment_of_one_customer_never_credits_another(psp: Psp, payer: Cust
     TopUp.objects.filter(id=other.id).update(checkout_session_id=None)
     assert topups.settle(top_up.id, session_id=stolen) == "paid"
     assert wallet_nano_usd(payer) == 50 * 10**9
+
+
+@contextmanager
+def acting_as(service: str) -> Iterator[None]:
+    """With the rights that the service has in the database and no others."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET ROLE clearinghouse_{service}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
+
+
+def test_each_service_can_do_its_part_and_the_web_cannot_credit(psp: Psp, payer: Customer, client: Client) -> None:
+    body = json.dumps({"id": "evt_9", "type": "payout.paid", "data": {"object": {"id": "po_9"}}}).encode()
+    signature = sign(SECRET, body, int(time.time()))
+    with acting_as("web"):
+        top_up = begin(payer)
+        assert top_up.status == TopUp.Status.OPEN
+        answer = client.post(
+            "/stripe/webhook", body, content_type="application/json", headers={"stripe-signature": signature}
+        )
+        assert answer.status_code == 200
+        client.force_login(payer.members.get())
+        assert [client.get(path).status_code for path in ("/", "/usage/", "/wallet/", "/statements/")] == [200] * 4
+    psp.pay(session_of(top_up))
+    with acting_as("web"), pytest.raises(ProgrammingError, match="permission denied"):
+        topups.settle(top_up.id)
+    assert wallet_nano_usd(payer) == 0
+    with acting_as("worker"):
+        assert topups.settle(top_up.id) == "paid"
+        assert inbox.handle_waiting() >= 1
+        assert topups.sweep() == 0
+        assert ledger.post_usage() == 0
+    assert wallet_nano_usd(payer) == 50 * 10**9
+    booked_well()
 
 
 def test_a_body_that_nobody_we_know_signed_is_refused_and_not_kept(psp: Psp, client: Client) -> None:
