@@ -39,6 +39,11 @@ FORBIDDEN = {
         "UPDATE accounts_auditentry SET action = 'x'",
         "ALTER TABLE billing_journal DISABLE TRIGGER ALL",
         "SET ROLE clearinghouse_worker",
+        # A table of its own named like one of the books, or a trigger of the books on a table of its own.
+        "CREATE TEMP TABLE billing_usageday (customer_id bigint)",
+        "CREATE TABLE mine (customer_id bigint)",
+        "CREATE TRIGGER mine AFTER UPDATE ON django_session REFERENCING NEW TABLE AS posted"
+        " FOR EACH STATEMENT EXECUTE FUNCTION billing_add_day_totals()",
     ],
     "signer": [
         # The signer spends only through its own function.
@@ -57,6 +62,7 @@ FORBIDDEN = {
         "SELECT password FROM accounts_user",
         "SELECT * FROM django_session",
         "SELECT * FROM billing_stripeevent",
+        "CREATE TEMP TABLE billing_wallet (customer_id bigint)",
     ],
     "worker": [
         # The worker books through functions and never edits what stands.
@@ -69,6 +75,9 @@ FORBIDDEN = {
         "INSERT INTO accounts_apikey (name) VALUES ('x')",
         "UPDATE accounts_customer SET status = 'active'",
         "INSERT INTO signing_treasurytransaction (kind) VALUES ('fund')",
+        "UPDATE signing_treasurytransaction SET deposit_wei = 1",
+        "UPDATE signing_treasurytransaction SET sender = '0x'",
+        "CREATE TEMP TABLE billing_wallet (customer_id bigint)",
     ],
     "treasury": [
         # The treasury sends what staff asked for and touches nothing else.
@@ -133,3 +142,15 @@ def test_every_role_can_do_its_own_work(roles: dict[str, psycopg.Connection]) ->
     for service, statements in ALLOWED.items():
         for statement in statements:
             roles[service].execute(statement)
+
+
+def test_functions_with_the_owner_s_rights_cannot_be_led_astray(db: None) -> None:
+    """Each looks into a caller's temporary tables last, and nobody may execute one unless it was granted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname, proconfig, EXISTS (SELECT 1 FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))"
+            " WHERE grantee = 0) FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+        )
+        found = {name: (config, is_public) for name, config, is_public in cursor.fetchall()}
+    assert {"billing_credit", "billing_add_day_totals", "signing_commit_payments"} <= found.keys()
+    assert set(map(str, found.values())) == {str((["search_path=public, pg_temp"], False))}

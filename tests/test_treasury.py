@@ -219,6 +219,21 @@ def test_a_wallet_that_cannot_pay_signs_nothing(sandbox: SandboxChain, chain: Ch
     assert _sent(sandbox) == 0
 
 
+def test_a_wish_for_somebody_else_s_deposit_is_never_signed(
+    sandbox: SandboxChain, chain: Chain, key: Keystore
+) -> None:
+    """Whoever took over the web process can write such a row; the key is not there."""
+    stranger, user = sandbox.accounts["orchestrator"].address.lower(), builders.user()
+    with _acting_as("web"):
+        row = TreasuryTransaction.objects.create(sender=stranger, deposit_wei=ETHER, requested_by=user)
+    with _acting_as("treasury"):
+        funding.execute_pending(chain, key)
+    row.refresh_from_db()
+    assert (row.status, row.raw_transaction) == (Status.FAILED, None)
+    assert row.error == "Only the configured sender can be funded."
+    assert _sent(sandbox) == 0
+
+
 def test_a_contract_that_refuses_is_quoted(sandbox: SandboxChain, chain: Chain, key: Keystore) -> None:
     row = _ask(sandbox)
     sandbox.send("deployer", "Controller", "pause")

@@ -23,7 +23,7 @@ FROM billing_usage WHERE journal_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- The only change a usage row can see is that it is posted, once: so each of them is added here exactly once.
 CREATE FUNCTION billing_add_day_totals() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO billing_usageday AS total
     SELECT customer_id, (at AT TIME ZONE 'UTC')::date, api_key_id, label, kind, counterparty, count(*),
@@ -38,6 +38,8 @@ BEGIN
         charge_nano_usd = total.charge_nano_usd + excluded.charge_nano_usd;
     RETURN NULL;
 END $$;
+-- Whoever may execute a trigger function may hang it on a table of his own.
+REVOKE EXECUTE ON FUNCTION billing_add_day_totals() FROM PUBLIC;
 CREATE TRIGGER day_totals AFTER UPDATE ON billing_usage
     REFERENCING NEW TABLE AS posted FOR EACH STATEMENT EXECUTE FUNCTION billing_add_day_totals();
 

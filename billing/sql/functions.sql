@@ -1,4 +1,6 @@
 -- The only writers of the books. They run with the rights of their owner; each service may execute just its own.
+-- pg_temp comes last in their search_path: in front, where it stands when it is not named, a caller's temporary table
+-- would be taken for one of the books, and its triggers would run with the owner's rights.
 
 CREATE OR REPLACE FUNCTION billing_account(p_number int, p_asset text, p_party text) RETURNS bigint
 LANGUAGE plpgsql AS $$
@@ -23,7 +25,7 @@ END $$;
 -- Returns the journal's id, or NULL when the reference was booked before (then nothing changes).
 CREATE OR REPLACE FUNCTION billing_book(
     p_kind text, p_reference text, p_occurred_at timestamptz, p_description text, p_customer bigint, p_transfers jsonb
-) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     journal bigint;
     leg jsonb;
@@ -54,7 +56,7 @@ END $$;
 CREATE OR REPLACE FUNCTION billing_credit(
     p_customer bigint, p_amount_nano_usd bigint, p_kind text, p_reference text, p_occurred_at timestamptz,
     p_description text, p_transfers jsonb
-) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     journal bigint;
 BEGIN
@@ -125,7 +127,7 @@ END $$;
 -- Records a price feed's answer once per feed round and returns its row.
 CREATE OR REPLACE FUNCTION billing_record_rate(
     p_feed text, p_round numeric, p_nano_usd_per_eth bigint, p_updated_at timestamptz
-) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     found_id bigint;
 BEGIN
@@ -148,7 +150,7 @@ END $$;
 -- Dr 2100 customer / Cr 4000 charge; Dr 5000 / Cr 2300 recipient cost; Dr 9100 / Cr 2300 recipient wei.
 -- Returns how many usage rows were posted.
 CREATE OR REPLACE FUNCTION billing_post_usage(p_limit int) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     batch record;
     journal bigint;
@@ -193,5 +195,7 @@ REVOKE EXECUTE ON FUNCTION
     billing_credit(bigint, bigint, text, text, timestamptz, text, jsonb),
     billing_debit(bigint, bigint, uuid, text, text, text, int, text, numeric, numeric, numeric, bigint, int),
     billing_record_rate(text, numeric, bigint, timestamptz),
-    billing_post_usage(int)
+    billing_post_usage(int),
+    billing_refuse_change(),
+    billing_check_transfer()
 FROM PUBLIC;

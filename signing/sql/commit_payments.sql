@@ -13,7 +13,7 @@
 -- guards the sessions of its customer. One clock decides: the caller proposes the moment (`at`) in this database's
 -- time, and a proposal that is further from it than a payment may wait is refused.
 CREATE OR REPLACE FUNCTION signing_commit_payments(p_payments jsonb) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     p record;
     held signing_session;

@@ -1,4 +1,9 @@
 -- What each service may touch. Money tables are read-only to all four; their writers are functions.
+-- Nobody but the owner makes tables here, not even temporary ones.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+DO $$ BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END $$;
 GRANT USAGE ON SCHEMA public TO clearinghouse_web, clearinghouse_signer, clearinghouse_worker, clearinghouse_treasury;
 
 -- web: people, keys, their sessions at the web site, wishes (top-ups, treasury requests) and the inbox; reads the rest.
@@ -23,8 +28,9 @@ GRANT EXECUTE ON FUNCTION billing_record_rate(text, numeric, bigint, timestamptz
 
 -- worker: settles top-ups, posts usage, books chain events, all through ledger functions.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO clearinghouse_worker;
-GRANT UPDATE ON billing_topup, billing_stripeevent, signing_chainevent, signing_redemption, signing_chaincursor,
-    signing_treasurytransaction TO clearinghouse_worker;
+GRANT UPDATE ON billing_topup, billing_stripeevent, signing_chainevent, signing_redemption, signing_chaincursor
+    TO clearinghouse_worker;
+GRANT UPDATE (gas_journal_id) ON signing_treasurytransaction TO clearinghouse_worker;
 GRANT INSERT ON billing_stripeevent, signing_chainevent, signing_redemption, signing_chaincursor, signing_chainsnapshot,
     accounts_auditentry TO clearinghouse_worker;
 GRANT DELETE ON signing_chainevent, signing_redemption, signing_chainsnapshot TO clearinghouse_worker;

@@ -83,6 +83,9 @@ def execute_pending(chain: Chain, key: TransactionSigner) -> None:
 
 def _sign(chain: Chain, key: TransactionSigner, row: TreasuryTransaction) -> bool:
     """The one signature of a row, stored with its nonce before anything is sent."""
+    # The row was written where pages are served; who may be paid is decided where the key is.
+    if row.sender != settings.SENDER_ADDRESS.lower():
+        return _fail(row, "Only the configured sender can be funded.")
     wallet, value_wei = key.checksum_address, row.deposit_wei + row.reserve_wei
     balance_wei = chain.balance(wallet, block="latest")
     if balance_wei < value_wei:
