@@ -178,16 +178,9 @@ class Demo:
 
     # -- what the parts and the reader are told --------------------------------------------------------------
 
-    def environment(self, role: str | None = None, *, only: bool = False, **more: str) -> dict[str, str]:
-        """The environment of one part; only parts with a role reach the database, each as that role.
-
-        `only` leaves out what the demo itself was started with.
-        """
-        passed = (
-            {}
-            if only
-            else {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "SECRET_KEY"}}
-        )
+    def environment(self, role: str | None = None, **more: str) -> dict[str, str]:
+        """The environment of one part: what the demo was started with, and its settings over it."""
+        passed = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "SECRET_KEY"}}
         return {**passed, **self.settings(role), **more}
 
     def settings(self, role: str | None) -> dict[str, str]:
