@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.14 python3; do \
 UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
 LOCAL_DIR ?= .local
 RUN := .venv/bin/python
+JOBS ?= 2
 
 .PHONY: setup demo demo-reset test proof bench lint lock
 
@@ -34,7 +35,7 @@ lint: setup
 	$(RUN) manage.py makemigrations --check --dry-run
 
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS)
 
 proof: setup
 	PROOF=1 $(RUN) -m pytest
