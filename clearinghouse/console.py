@@ -11,8 +11,13 @@ def _favicon(request: HttpRequest) -> str:
     return static("favicon.svg")
 
 
-def _item(title: str, icon: str, name: str) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(name)}
+def _item(title: str, icon: str, name: str, *, right: str = "") -> dict[str, Any]:
+    """`right` is needed for rooms that not all of the staff may enter."""
+
+    def allowed(request: HttpRequest) -> bool:
+        return not right or request.user.has_perm(right)
+
+    return {"title": title, "icon": icon, "link": reverse_lazy(name), "permission": allowed}
 
 
 NAVIGATION = [
@@ -28,7 +33,7 @@ NAVIGATION = [
         "separator": True,
         "items": [
             _item("Customers", "group", "admin:accounts_customer_changelist"),
-            _item("API keys", "key", "admin:accounts_apikey_changelist"),
+            _item("API keys", "key", "admin:accounts_apikey_changelist", right="accounts.view_apikey"),
             _item("Usage", "bar_chart", "admin:billing_usage_changelist"),
             _item("Sessions", "sensors", "admin:signing_signersession_changelist"),
             _item("Top-ups", "credit_card", "admin:billing_topup_changelist"),
@@ -58,8 +63,8 @@ NAVIGATION = [
         "title": "People",
         "separator": True,
         "items": [
-            _item("Users", "person", "admin:accounts_user_changelist"),
-            _item("Audit log", "history", "admin:accounts_auditentry_changelist"),
+            _item("Users", "person", "admin:accounts_user_changelist", right="accounts.view_user"),
+            _item("Audit log", "history", "admin:accounts_auditentry_changelist", right="accounts.view_auditentry"),
         ],
     },
 ]

@@ -32,6 +32,7 @@ for model in (Authenticator, EmailAddress, EmailConfirmation):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 admin.site.unregister(Customer)
+admin.site.index_title = "Staff console"
 
 
 @admin.register(Customer)

@@ -21,6 +21,8 @@ WINDOW = timedelta(days=7)
 _LEAST_SECONDS = 300
 _POINTS = 56
 _YEAR_SECONDS = 365 * runway.DAY_SECONDS
+_HOUR_SECONDS = 3_600
+_FARTHEST_SECONDS = 21 * runway.DAY_SECONDS
 # What a funding transaction may cost: far above its usual price, so that a request that was let in can be sent.
 GAS_ALLOWANCE_WEI = 10**15
 UNFINISHED = (
@@ -113,12 +115,12 @@ class Overview:
         return _lasts(self.runway.expected_seconds) if self.runway else ""
 
     @property
-    def lasts_at_least(self) -> str:
-        return _lasts(self.runway.earliest_seconds) if self.runway else ""
-
-    @property
-    def lasts_at_most(self) -> str:
-        return _lasts(self.runway.latest_seconds) if self.runway else ""
+    def lasts_between(self) -> str:
+        """`9 days to 14 days`, or nothing when both ends read the same."""
+        if self.runway is None:
+            return ""
+        ends = [_lasts(seconds) for seconds in (self.runway.earliest_seconds, self.runway.latest_seconds)]
+        return " to ".join(ends) if len(set(ends)) == 2 else ""
 
     @property
     def empty_at(self) -> datetime | None:
@@ -199,7 +201,11 @@ def chart(view: Overview) -> dict[str, Any] | None:
     past = _history(view.now)
     if view.runway is None or len(past) < 2:
         return None
-    ahead = min(max(view.runway.latest_seconds * 21 // 20, 2 * runway.DAY_SECONDS), 21 * runway.DAY_SECONDS)
+    # Until it is empty in all but 1 of 20 cases, but no further than the past carries the eye.
+    lived = past[-1][0] - past[0][0]
+    ahead = min(
+        max(view.runway.latest_seconds * 21 // 20, _HOUR_SECONDS), max(10 * lived, _HOUR_SECONDS), _FARTHEST_SECONDS
+    )
     steps = runway.forecast(view.snapshot.deposit_wei, view.signed, until_seconds=ahead, points=_POINTS)
     today = int(view.now.timestamp())
     gap: list[int | None] = [None] * len(past)
@@ -217,6 +223,7 @@ def chart(view: Overview) -> dict[str, Any] | None:
         "y": [list(line) for line in lines],
         "unit": "eth",
         "read": "read-fan",
+        "time": "hour" if lived + ahead < 2 * runway.DAY_SECONDS else "day",
         "max": highest * 23 // 20,
         "marks": [{"x": today, "label": "Now", "at": "start", "color": "ink-3", "dash": [2, 3]}],
     }
