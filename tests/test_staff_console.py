@@ -226,7 +226,7 @@ def page(live_server: LiveServer, settings: Settings) -> Iterator[Page]:
     settings.STAFF_MFA_REQUIRED = False
     settings.SENDER_ADDRESS = SENDER
     with open_browser() as browser:
-        context = browser.new_context(base_url=live_server.url, viewport=DESK)  # type: ignore[arg-type]
+        context = browser.new_context(base_url=live_server.url, viewport=DESK)
         client = Client()
         client.force_login(staff_member())
         context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
@@ -244,7 +244,7 @@ def test_staff_pages_fit_a_phone_and_a_desk_without_a_word_on_the_console(
     for path in ("/treasury/", "/finance/", "/staff/", redemption_list, customer, address(Recipient, "add")):
         for size in (PHONE, DESK):
             for scheme in ("light", "dark"):
-                page.set_viewport_size(size)  # type: ignore[arg-type]
+                page.set_viewport_size(size)
                 page.emulate_media(color_scheme=scheme)
                 page.goto(path)
                 assert overflow(page) == [], (path, size, scheme)
