@@ -60,6 +60,45 @@ def test_an_opening_asked_again_gets_its_answer_again(two: tuple[Stage, Stage]) 
     assert len(rows(owner)) == 1
 
 
+def test_an_opening_that_used_the_last_nonces_is_still_answered_again(two: tuple[Stage, Stage]) -> None:
+    here, there = two
+    gateway, owner = here.gateway(dollars_nano=10**12)
+    shared = offer(price=(1, 1), face_value=10**12)
+    requests = [{"orchestrator": shared, "inPixels": 999 * 10**8, "ManifestID": f"m{n}"} for n in range(5)]
+    answers = [gateway.pay(**members) for members in requests]
+    assert answers[-1].nonces[-1] == 500
+    again = [client.pay(**requests[-1]) for client in (gateway, Client(there.url, gateway.key))]
+    assert [answer.status for answer in again] == [200, 200]
+    assert {answer.body for answer in again} == {answers[-1].body}
+    sixth = [client.pay(**{**requests[-1], "ManifestID": "m5"}) for client in (gateway, Client(there.url, gateway.key))]
+    assert [answer.code for answer in sixth] == ["refresh_session"] * 2
+    assert len(rows(owner)) == 5
+
+
+def test_a_follow_up_that_used_the_last_nonces_is_still_answered_again(stage: Stage) -> None:
+    gateway, owner = stage.gateway(dollars_nano=10**12)
+    shared = offer(price=(1, 1), face_value=10**12)
+    work = {"orchestrator": shared, "inPixels": 999 * 10**8, "ManifestID": "m"}
+    answer = gateway.pay(**work)
+    for _ in range(4):
+        request = {**work, "state": answer.json["state"]}
+        answer = gateway.pay(**request)
+    assert answer.nonces[-1] == 500
+    assert gateway.pay(**request).body == answer.body
+    assert gateway.pay(**{**work, "state": answer.json["state"]}).code == "refresh_session"
+    assert len(rows(owner)) == 5
+
+
+def test_an_opening_is_answered_again_although_our_deposit_fell_meanwhile(stage: Stage) -> None:
+    gateway, owner = stage.gateway()
+    request = opening()
+    first = gateway.pay(**request)
+    stage.chain.change(funds=SenderFunds(deposit_wei=0, reserve_wei=1, withdraw_round=0))
+    assert gateway.pay(**request).body == first.body
+    assert gateway.pay(**opening()).code == "no_deposit"
+    assert len(rows(owner)) == 1
+
+
 def test_an_opening_asked_with_other_spelling_is_the_same_request(stage: Stage) -> None:
     gateway, owner = stage.gateway()
     request = opening()

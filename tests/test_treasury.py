@@ -219,9 +219,7 @@ def test_a_wallet_that_cannot_pay_signs_nothing(sandbox: SandboxChain, chain: Ch
     assert _sent(sandbox) == 0
 
 
-def test_a_wish_for_somebody_else_s_deposit_is_never_signed(
-    sandbox: SandboxChain, chain: Chain, key: Keystore
-) -> None:
+def test_a_wish_for_somebody_else_s_deposit_is_never_signed(sandbox: SandboxChain, chain: Chain, key: Keystore) -> None:
     """Whoever took over the web process can write such a row; the key is not there."""
     stranger, user = sandbox.accounts["orchestrator"].address.lower(), builders.user()
     with _acting_as("web"):

@@ -124,7 +124,9 @@ class Payments:
                     return str(outcome["answer"]).encode()
                 case "stale":
                     self._nonces.learn(draft.rand_hash, outcome["last_nonce"])
-                    if not session.is_new:
+                    if session.is_new:
+                        session = replace(session, is_row=True)
+                    else:
                         lost = self._answer_again(request, digest, outcome, view)
                         if lost is not None:
                             return lost
@@ -144,11 +146,11 @@ class Payments:
         view: ChainView,
         rate_id: int,
     ) -> _Draft:
-        """A draft; or, where the client's state alone speaks against a payment, a look at the row first."""
+        """A draft; or, where something speaks against a payment that may have been made before, a look first."""
         try:
             return self._draft(caller, request, session, digest, view, rate_id)
-        except (quotes.NoTickets, quotes.TooManyTickets, ceilings.TicketParamsRefused):
-            if session.is_row:
+        except (RefreshSession, quotes.NoTickets, quotes.TooManyTickets, ceilings.TicketParamsRefused) as error:
+            if session.is_row or (session.is_new and not _came_about(error)):
                 raise
             return self._look(caller, request, session, digest)
 
@@ -347,6 +349,13 @@ class Payments:
 
     def _sign_seg_creds(self, manifest_id: str) -> bytes:
         return self._keystore.sign_personal(wire.seg_creds_digest(manifest_id))
+
+
+def _came_about(error: Exception) -> bool:
+    """Whether the same opening may have been paid a moment ago: nonces are used up, and our funds fall."""
+    return isinstance(error, RefreshSession) or (
+        isinstance(error, ceilings.TicketParamsRefused) and error.reason.is_ours
+    )
 
 
 def _check_text(request: PaymentRequest) -> None:

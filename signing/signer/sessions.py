@@ -36,7 +36,7 @@ class Session:
     """A session as far as it is known. `state` is that of its last payment.
 
     `presented` is the sequence number the client showed, None for a new session; `is_row` tells whether
-    the values are the row's own and not only what the client's state says of it.
+    the database was asked: the values are then the row's own, or there is none, and not only what the client says.
     """
 
     id: str
@@ -92,7 +92,7 @@ def opened(request: PaymentRequest, customer_id: int) -> Session:
         sequence_number=0,
         auth_id=_auth_id(customer_id),
     )
-    return Session(id=session_id, state=state, presented=None, is_row=True)
+    return Session(id=session_id, state=state, presented=None, is_row=False)
 
 
 def presented(request: PaymentRequest, customer_id: int, keys: Sequence[bytes]) -> Session:
