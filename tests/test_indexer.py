@@ -126,6 +126,22 @@ def test_funding_from_the_treasury_moves_ether_at_cost(sandbox: SandboxChain, ch
     assert _usd(5200) == gas * 3_000 * 10**9 // ETHER, "gas is paid with ether that cost 3,000"
 
 
+def test_a_funding_whose_receipt_is_missing_waits_for_it(
+    sandbox: SandboxChain, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain_cast.fund(sandbox, deposit=ETHER, reserve=0)
+    chain_cast.finalise(sandbox)
+    before = _everything()
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "receipt", lambda *_: None)
+        with pytest.raises(ChainUnavailable, match="no receipt"):
+            indexer.index(chain)
+    assert _everything() == before
+    indexer.index(chain)
+    _assert_sound()
+    assert sorted(Journal.objects.values_list("kind", flat=True)) == ["funding", "gas", "opening"]
+
+
 def test_funding_by_somebody_else_is_equity_at_todays_price(sandbox: SandboxChain, chain: Chain) -> None:
     sender, equity = _party(sandbox, "sender"), _usd(3000)
     before = _wei(1310, sender), _wei(1320, sender)

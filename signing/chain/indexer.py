@@ -182,15 +182,21 @@ def _rate(chain: Chain, target: Header) -> Rate | None:
 
 
 def _our_receipts(chain: Chain, scope: Scope, logs: list[Log], target: Header) -> dict[str, Receipt]:
-    """Of the treasury's transactions whose gas is not booked, and of those that fund, unlock or withdraw."""
+    """Of the treasury's transactions whose gas is not booked, and of those that fund, unlock or withdraw.
+
+    Raises ChainUnavailable when an endpoint has a transaction's events but not its receipt: without it, a funding
+    of our own would be booked as somebody else's.
+    """
     opening = ChainCursor.objects.get(name=cursor_name("opening", scope)).block_number
     unbooked = TreasuryTransaction.objects.exclude(tx_hash="").filter(
         Q(block_number=None) & ~Q(status=TreasuryTransaction.Status.FAILED) | Q(block_number__gt=opening),
         gas_journal=None,
     )
-    hashes = {entry.tx_hash for entry in logs if entry.name in _MAYBE_OURS}
-    hashes |= set(unbooked.values_list("tx_hash", flat=True))
+    mined = {entry.tx_hash for entry in logs if entry.name in _MAYBE_OURS}
+    hashes = mined | set(unbooked.values_list("tx_hash", flat=True))
     receipts = {tx_hash: chain.receipt(tx_hash) for tx_hash in sorted(hashes)}
+    if any(receipts[tx_hash] is None for tx_hash in mined):
+        raise ChainUnavailable("receipt_missing", "an endpoint has no receipt of a transaction that is final")
     return {
         tx_hash: receipt
         for tx_hash, receipt in receipts.items()
