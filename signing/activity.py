@@ -17,6 +17,9 @@ LIVE = timedelta(seconds=60)
 # TicketBroker.ticketValidityPeriod: a ticket can be redeemed while creationRound + 2 > current round.
 TICKET_VALIDITY_ROUNDS = 2
 
+# A job of this kind is paid once and then over.
+PAID_AT_ONCE = "fixed"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionLine:
@@ -28,7 +31,7 @@ class SessionLine:
 
     @property
     def live(self) -> bool:
-        return self.last_minute_nano_usd > 0
+        return self.last_minute_nano_usd > 0 and self.session.kind != PAID_AT_ONCE
 
     @property
     def running(self) -> timedelta:
@@ -69,7 +72,7 @@ class RedeemedLine:
 def live_sessions(customer_id: int, *, now: datetime, limit: int = 8) -> list[SessionLine]:
     """Sessions that paid within the last minute, the newest payment first."""
     recent = usage.lately(customer_id, since=now - LIVE, limit=limit)
-    found = _sessions(customer_id).filter(id__in=list(recent)).in_bulk()
+    found = _sessions(customer_id).filter(id__in=list(recent)).exclude(kind=PAID_AT_ONCE).in_bulk()
     sums = usage.by_source(customer_id, list(found))
     return [
         SessionLine(

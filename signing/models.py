@@ -86,9 +86,7 @@ class ChainEvent(models.Model):
     journal = models.ForeignKey(Journal, on_delete=models.PROTECT, null=True, related_name="+")
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["chain_id", "tx_hash", "log_index"], name="one_row_per_log")
-        ]
+        constraints = [models.UniqueConstraint(fields=["chain_id", "tx_hash", "log_index"], name="one_row_per_log")]
         indexes = [models.Index(fields=["block_number", "log_index"], name="event_by_block")]
 
 
@@ -160,9 +158,7 @@ class TreasuryTransaction(models.Model):
     tx_hash = models.CharField(max_length=66, blank=True)
     block_number = models.BigIntegerField(null=True, blank=True)
     gas_cost_wei = WeiField(null=True, blank=True)
-    gas_journal = models.ForeignKey(
-        Journal, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    gas_journal = models.ForeignKey(Journal, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     error = models.CharField(max_length=300, blank=True)
     updated_at = models.DateTimeField(db_default=Now())
 

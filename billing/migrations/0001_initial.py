@@ -30,9 +30,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "label",
-                    models.CharField(
-                        help_text="What the customer called the work: its app or model.", max_length=256
-                    ),
+                    models.CharField(help_text="What the customer called the work: its app or model.", max_length=256),
                 ),
                 ("kind", models.CharField(help_text="How units were counted.", max_length=20)),
                 ("counterparty", models.CharField(help_text="Address of whoever is paid.", max_length=42)),
@@ -55,9 +53,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "charge_nano_usd",
-                    billing.fields.NanoUsdField(
-                        help_text="cost_wei at the recorded rate and markup, rounded up once."
-                    ),
+                    billing.fields.NanoUsdField(help_text="cost_wei at the recorded rate and markup, rounded up once."),
                 ),
                 ("markup_bps", models.IntegerField()),
             ],
@@ -72,9 +68,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("feed_address", models.CharField(max_length=42)),
                 ("feed_round", billing.fields.WeiField()),
@@ -93,9 +87,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("kind", models.CharField(max_length=40)),
                 ("reference", models.CharField(max_length=200, unique=True)),
@@ -127,9 +119,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("number", models.PositiveSmallIntegerField()),
                 ("asset", models.CharField(choices=[("USD", "US dollar"), ("ETH", "Ether")], max_length=3)),
@@ -146,9 +136,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("event_id", models.CharField(max_length=120, unique=True)),
                 ("type", models.CharField(max_length=80)),
@@ -156,9 +144,7 @@ class Migration(migrations.Migration):
                 ("payload", models.JSONField()),
                 (
                     "received_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False
-                    ),
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
                 ("handled_at", models.DateTimeField(blank=True, null=True)),
                 ("attempts", models.PositiveIntegerField(default=0)),
@@ -203,9 +189,7 @@ class Migration(migrations.Migration):
                 ("failure", models.CharField(blank=True, max_length=200)),
                 (
                     "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False
-                    ),
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
                 ("checked_at", models.DateTimeField(blank=True, null=True)),
                 ("settled_at", models.DateTimeField(blank=True, null=True)),
@@ -232,9 +216,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("amount_nano_usd", billing.fields.NanoUsdField(null=True)),
                 ("amount_wei", billing.fields.WeiField(null=True)),
@@ -293,15 +275,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 (
                     "kind",
-                    models.CharField(
-                        choices=[("top_up", "Top-up"), ("adjustment", "Adjustment")], max_length=20
-                    ),
+                    models.CharField(choices=[("top_up", "Top-up"), ("adjustment", "Adjustment")], max_length=20),
                 ),
                 ("amount_nano_usd", billing.fields.NanoUsdField()),
                 ("reference", models.CharField(max_length=200, unique=True)),

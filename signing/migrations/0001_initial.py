@@ -81,9 +81,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("chain_id", models.BigIntegerField()),
                 ("block_number", models.BigIntegerField()),
@@ -112,9 +110,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("sender", models.CharField(max_length=42)),
                 ("block_number", models.BigIntegerField()),
@@ -138,9 +134,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("address", models.CharField(max_length=42, unique=True)),
                 ("label", models.CharField(blank=True, max_length=120)),
@@ -166,9 +160,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("ticket_hash", models.CharField(max_length=66, unique=True)),
                 ("sender", models.CharField(max_length=42)),
@@ -216,18 +208,14 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "kind",
-                    models.CharField(
-                        choices=[("fund", "Fund deposit and reserve")], default="fund", max_length=20
-                    ),
+                    models.CharField(choices=[("fund", "Fund deposit and reserve")], default="fund", max_length=20),
                 ),
                 ("sender", models.CharField(max_length=42)),
                 ("deposit_wei", billing.fields.WeiField(default=0)),
                 ("reserve_wei", billing.fields.WeiField(default=0)),
                 (
                     "requested_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False
-                    ),
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
                 (
                     "status",
@@ -277,9 +265,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="chainevent",
-            constraint=models.UniqueConstraint(
-                fields=("chain_id", "tx_hash", "log_index"), name="one_row_per_log"
-            ),
+            constraint=models.UniqueConstraint(fields=("chain_id", "tx_hash", "log_index"), name="one_row_per_log"),
         ),
         migrations.AddIndex(
             model_name="redemption",
