@@ -48,6 +48,27 @@ INVARIANTS: dict[str, str] = {
         LEFT JOIN (SELECT x.journal_id, sum(x.amount_wei) AS total FROM billing_transfer x
                    JOIN billing_ledgeraccount a ON a.id = x.credit_id AND a.number = 2300
                    GROUP BY x.journal_id) t USING (journal_id)""",
+    # What is owed to each recipient, in both assets, is what its usage cost.
+    "recipients_whose_cost_differs_from_usage": """
+        SELECT count(*) FROM (
+            SELECT journal_id, counterparty AS party, sum(cost_nano_usd) AS nano_usd, sum(cost_wei) AS wei
+            FROM billing_usage WHERE journal_id IS NOT NULL GROUP BY 1, 2) u
+        FULL JOIN (
+            SELECT t.journal_id, a.party, sum(t.amount_nano_usd) AS nano_usd, sum(t.amount_wei) AS wei
+            FROM billing_transfer t JOIN billing_journal j ON j.id = t.journal_id AND j.kind = 'usage'
+            JOIN billing_ledgeraccount a ON a.id = t.credit_id AND a.number = 2300 GROUP BY 1, 2) b
+        USING (journal_id, party) WHERE ROW (u.nano_usd, u.wei) IS DISTINCT FROM ROW (b.nano_usd, b.wei)""",
+    # Statements and pages add up days; a day is exactly its posted usage.
+    "day_totals_that_differ_from_usage": """
+        SELECT count(*) FROM (
+            SELECT customer_id, (at AT TIME ZONE 'UTC')::date AS day, api_key_id, label, kind, counterparty,
+                   count(*) AS payments, sum(quantity) AS quantity, sum(fee_wei) AS fee_wei, sum(cost_wei) AS cost_wei,
+                   sum(cost_nano_usd) AS cost_nano_usd, sum(charge_nano_usd) AS charge_nano_usd
+            FROM billing_usage WHERE journal_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6) u
+        FULL JOIN billing_usageday d USING (customer_id, day, api_key_id, label, kind, counterparty)
+        WHERE ROW (u.payments, u.quantity, u.fee_wei, u.cost_wei, u.cost_nano_usd, u.charge_nano_usd)
+            IS DISTINCT FROM
+              ROW (d.payments, d.quantity, d.fee_wei, d.cost_wei, d.cost_nano_usd, d.charge_nano_usd)""",
     "usage_journals_without_usage": """
         SELECT count(*) FROM billing_journal j WHERE j.kind = 'usage'
         AND NOT EXISTS (SELECT 1 FROM billing_usage u WHERE u.journal_id = j.id)""",

@@ -95,6 +95,38 @@ def test_usage_becomes_revenue_cost_and_an_accrued_liability_in_both_assets() ->
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("damage", "noticed_by"),
+    [
+        ("UPDATE billing_usageday SET charge_nano_usd = charge_nano_usd + 1", {"day_totals_that_differ_from_usage"}),
+        ("DELETE FROM billing_usageday", {"day_totals_that_differ_from_usage"}),
+        (
+            "INSERT INTO billing_transfer (journal_id, debit_id, credit_id, amount_nano_usd)"
+            " SELECT j.id, billing_account(5000, 'USD', ''), billing_account(2300, 'USD', '0x'), 1"
+            " FROM billing_journal j WHERE kind = 'usage'",
+            {"recipients_whose_cost_differs_from_usage"},
+        ),
+        (
+            "INSERT INTO billing_transfer (journal_id, debit_id, credit_id, amount_nano_usd)"
+            " SELECT j.id, billing_account(2100, 'USD', customer_id::text), billing_account(4000, 'USD', ''), 1"
+            " FROM billing_journal j WHERE kind = 'usage'",
+            {"wallets_differ_from_account_2100_nano_usd", "usage_differs_from_its_journals_nano_usd"},
+        ),
+    ],
+    ids=["more", "none", "cost", "revenue"],
+)
+def test_damage_to_posted_usage_is_noticed(damage: str, noticed_by: set[str]) -> None:
+    customer = builders.customer()
+    builders.top_up(customer, 100)
+    builders.debit(customer, cost_wei=2_500_000_000_000)
+    ledger.post_usage()
+    assert not any(check_books.invariants().values())
+    with connection.cursor() as cursor:
+        cursor.execute(damage)
+    assert {name for name, figure in check_books.invariants().items() if figure} == noticed_by
+
+
+@pytest.mark.django_db
 def test_a_wallet_is_spent_to_exactly_zero_and_not_beyond() -> None:
     customer = builders.customer()
     builders.top_up(customer, 10)
