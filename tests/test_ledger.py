@@ -43,9 +43,10 @@ def test_a_journal_without_transfers_is_refused() -> None:
 def test_what_was_booked_can_not_be_changed_even_by_the_owner_of_the_tables(model: type[Model], statement: str) -> None:
     builders.top_up(builders.customer(), 100)
     table = model._meta.db_table
-    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute(statement.format(table))
+        with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+            cursor.execute(statement.format(table))
 
 
 @pytest.mark.django_db
