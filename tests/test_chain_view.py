@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from pytest_django import Settings
@@ -161,6 +162,41 @@ def test_a_chain_that_went_away_is_no_chain(tmp_path: Path) -> None:
         _until(lambda: not _refused(watch))
     assert _until(lambda: _refused(watch) == "chain_stale")
     watch.stop()
+
+
+def test_an_endpoint_that_no_longer_follows_the_chain_is_no_chain(sandbox: SandboxChain) -> None:
+    class Behind(BaseHTTPRequestHandler):
+        """Answers everything, but its newest block is of an hour ago."""
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with urlopen(Request(sandbox.rpc_url, body, {"Content-Type": "application/json"})) as answered:
+                answer = json.load(answered)
+            if json.loads(body)["method"] == "eth_getBlockByNumber":
+                answer["result"]["timestamp"] = hex(int(time.time()) - 3600)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *arguments: object) -> None:
+            """Nobody reads it."""
+
+    sandbox.mine(1)
+    behind = HTTPServer(("127.0.0.1", 0), Behind)
+    threading.Thread(target=behind.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{behind.server_port}"
+    alone = Chain([url], controller=sandbox.controller_address)
+    for _ in range(2):
+        with pytest.raises(ChainUnavailable, match="the newest block is from"):
+            _view(alone, sandbox)
+    both = Chain([url, sandbox.rpc_url], controller=sandbox.controller_address)
+    watch = _watch(sandbox, both)
+    watch.start()
+    assert _until(lambda: not _refused(watch))
+    watch.stop()
+    behind.shutdown()
+    behind.server_close()
+    alone.close()
 
 
 def test_a_broken_endpoint_is_passed_over(sandbox: SandboxChain) -> None:

@@ -105,6 +105,10 @@ class Chain:
     def close(self) -> None:
         self._provider.close()
 
+    def pass_over(self) -> None:
+        """Asks another endpoint first from now on: this one answers, but not with what is true now."""
+        self._provider.pass_over()
+
     def chain_id(self) -> int:
         if self._chain_id is None:
             with _translated():
@@ -288,6 +292,10 @@ class _Fallback(JSONBaseProvider):
             return refusal
         kind = RpcRefused if is_too_much else ChainUnavailable
         raise kind("rpc_unreachable", f"none of {count} RPC endpoints answered ({failure})")
+
+    def pass_over(self) -> None:
+        with self._lock:
+            self._first = (self._first + 1) % len(self._endpoints)
 
     def close(self) -> None:
         self._session.close()

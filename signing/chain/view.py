@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from signing.chain.ethereum import Chain, ChainUnavailable, Header
 from signing.chain.price_feed import Rate, read_rate
@@ -14,6 +15,8 @@ __all__ = ["ChainView", "Rate", "Roster", "read_funds", "read_roster", "read_vie
 
 _NOBODY = "0x" + "00" * 20
 _LARGEST_POOL = 1_000
+# An endpoint that no longer follows the chain goes on answering with its last block.
+_NEWEST_BLOCK_MAX_AGE = timedelta(minutes=5)
 _AT_ONCE = 8
 
 
@@ -56,10 +59,14 @@ def read_view(
 ) -> tuple[ChainView, Roster]:
     """The view at the newest block, and the roster behind it: the given one while it is young enough.
 
-    A roster is read anew with every initialised round. Raises ChainUnavailable.
+    A roster is read anew with every initialised round. Raises ChainUnavailable, also where the newest block is old;
+    the next endpoint is asked then.
     """
     started = time.monotonic()
     header = chain.header("latest")
+    if datetime.now(UTC) - header.time > _NEWEST_BLOCK_MAX_AGE:
+        chain.pass_over()
+        raise ChainUnavailable("chain_behind", f"the newest block is from {header.time:%Y-%m-%d %H:%M:%S} UTC")
     current_round = chain.call("RoundsManager", "currentRound", block=header.number)
     last_round = chain.call("RoundsManager", "lastInitializedRound", block=header.number)
     if (
