@@ -1,5 +1,7 @@
 """Where a demo's mails go: into rows that a page shows. EMAIL_BACKEND=accounts.mailbox.MailboxBackend"""
 
+import logging
+import re
 from collections.abc import Sequence
 
 from django.core.mail import EmailMessage, EmailMultiAlternatives
@@ -7,8 +9,12 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from accounts.models import Mail
 
+log = logging.getLogger(__name__)
+
 
 class MailboxBackend(BaseEmailBackend):
+    """Keeps mails instead of sending them and prints the link in each, for whoever watches a demo's terminal."""
+
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         rows = [
             Mail(to=address, subject=str(message.subject), text=str(message.body), html=_html(message))
@@ -16,6 +22,9 @@ class MailboxBackend(BaseEmailBackend):
             for address in message.recipients()
         ]
         Mail.objects.bulk_create(rows)
+        for mail in rows:
+            link = re.search(r"https?://\S+", mail.text)
+            log.info("mail to %s: %s %s", mail.to, mail.subject, link[0] if link else "")
         return len(email_messages)
 
 

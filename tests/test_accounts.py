@@ -278,3 +278,12 @@ def test_mails_cannot_be_read_where_the_mail_page_is_off(client: Client, setting
     assert [client.get(page).status_code for page in pages] == [200] * 3
     settings.MAIL_PAGE = False
     assert [client.get(page).status_code for page in pages] == [404] * 3
+
+
+@pytest.mark.django_db
+def test_a_demo_prints_the_link_of_each_mail(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="accounts.mailbox"):
+        client.post("/accounts/signup/", FORM)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "accounts.mailbox"]
+    assert FORM["email"] in line
+    assert "/accounts/confirm-email/" in line
