@@ -56,6 +56,14 @@ def names(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def urls(name: str) -> list[str]:
+    """Web addresses, separated by commas; they may hold access keys, so no message quotes them."""
+    found = names(name)
+    if any(urlsplit(value).scheme not in {"http", "https"} for value in found):
+        raise SettingError(f"Every address in {name} must start with http:// or https://.")
+    return found
+
+
 def url(name: str, default: str = "") -> str:
     value = text(name, default)
     if value and urlsplit(value).scheme not in {"http", "https"}:
@@ -80,17 +88,36 @@ def file(name: str) -> Path | None:
     return path
 
 
+def files(name: str, pattern: str) -> tuple[Path, ...]:
+    """Files, comma-separated; a folder stands for its files of that pattern, by name."""
+    found: list[Path] = []
+    for value in names(name):
+        path = Path(value)
+        if not path.is_dir() and not path.is_file():
+            raise SettingError(f"{name} names {value}, which is not a file.")
+        inside = sorted(path.glob(pattern)) if path.is_dir() else [path]
+        if not inside:
+            raise SettingError(f"{name} names {value}, a folder without {pattern}.")
+        found += inside
+    return tuple(found)
+
+
 def database(name: str, default: str) -> dict[str, object]:
     """Django's database settings from a postgresql:// URL."""
-    value = text(name, default)
-    parts = urlsplit(value)
+    # The value holds a password, whole or, where it was misread, in part: no message quotes it.
+    unusable = SettingError(f"{name} must look like postgresql://user:password@host:port/name.")
+    try:
+        parts = urlsplit(text(name, default))
+        port = parts.port
+    except ValueError:
+        raise unusable from None
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
-        raise SettingError(f"{name} must look like postgresql://user:password@host:port/name.")
+        raise unusable
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
-        "PORT": str(parts.port or ""),
+        "PORT": str(port or ""),
     }

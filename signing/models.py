@@ -188,3 +188,72 @@ class Recipient(models.Model):
     reason = models.CharField(max_length=200, blank=True)
     changed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     changed_at = models.DateTimeField(db_default=Now())
+
+
+class SenderKey(models.Model):
+    """A key that signs tickets, by its lower-case address. The one activated last takes the new customers."""
+
+    address = models.CharField(max_length=42, unique=True)
+    label = models.CharField(max_length=120, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    active = models.BooleanField(default=False)
+    activated_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="active_since", condition=models.Q(active=False) | models.Q(activated_at__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class SenderPin(models.Model):
+    """The address a customer pays from; its tickets, nonces and sessions belong to that key."""
+
+    customer = models.OneToOneField(Customer, on_delete=models.PROTECT, primary_key=True, related_name="sender_pin")
+    address = models.CharField(max_length=42)
+    pinned_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["address"], name="pin_by_address")]
+
+
+class SenderIntroduction(models.Model):
+    """A sender's signature over its own address, written by the signer, with which the worker asks for offers."""
+
+    address = models.CharField(max_length=42, primary_key=True)
+    signature = models.BinaryField()
+    made_at = models.DateTimeField(db_default=Now())
+
+
+class OrchestratorSource(models.Model):
+    """What one place said of which orchestrators there are; `members` are [owner, address], of the registry by stake.
+
+    What a source said last stands until it says something else.
+    """
+
+    name = models.CharField(max_length=20, primary_key=True)
+    members = models.JSONField(default=list)
+    due_at = models.DateTimeField(db_default=Now())
+    read_at = models.DateTimeField(null=True)
+    trouble = models.CharField(max_length=120, blank=True)
+
+
+class Orchestrator(models.Model):
+    """What an orchestrator answered last, each of its two answers with its time; nothing in them is signed."""
+
+    address = models.CharField(max_length=255, primary_key=True)
+    info = models.JSONField(null=True)
+    info_read_at = models.DateTimeField(null=True)
+    runners = models.JSONField(null=True)
+    runners_read_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(db_default=Now())
+    failures = models.SmallIntegerField(default=0)
+    trouble = models.CharField(max_length=120, blank=True)
+    first_seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], name="orchestrator_by_due")]

@@ -1,9 +1,9 @@
 """What the chain says that a payment depends on: the sender's funds, rounds, the active set and the rate."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from signing.chain.ethereum import Chain, ChainUnavailable, Header
@@ -36,6 +36,7 @@ class Roster:
 class ChainView:
     """The chain at one block. Addresses are lower-case 0x text, recipients 20 bytes, amounts wei.
 
+    `funds` are the sender's, `other_funds` those of further senders by their address.
     `round_block_hashes` has the last two initialised rounds, less those without a hash: no ticket of such
     a round can be redeemed. `orchestrators` are (address, service URI) of the active set in stake order.
     `read_at_seconds` is on the monotonic clock.
@@ -52,10 +53,26 @@ class ChainView:
     pool_size: int
     rate: Rate
     read_at_seconds: float
+    other_funds: Mapping[str, SenderFunds] = field(default_factory=dict)
+
+    def funds_of(self, sender: bytes) -> SenderFunds:
+        """What a sender of ours holds. Raises ChainUnavailable for one that is not read."""
+        address = "0x" + sender.hex()
+        if address == self.sender:
+            return self.funds
+        if address not in self.other_funds:
+            raise ChainUnavailable("sender_unread", "the sender's funds were not read yet")
+        return self.other_funds[address]
 
 
 def read_view(
-    chain: Chain, *, sender: str, feed_address: str, roster: Roster | None, roster_max_age_seconds: float
+    chain: Chain,
+    *,
+    sender: str,
+    feed_address: str,
+    roster: Roster | None,
+    roster_max_age_seconds: float,
+    other_senders: Sequence[str] = (),
 ) -> tuple[ChainView, Roster]:
     """The view at the newest block, and the roster behind it: the given one while it is young enough.
 
@@ -87,6 +104,7 @@ def read_view(
         pool_size=roster.pool_size,
         rate=read_rate(chain, feed_address, block=header.number),
         read_at_seconds=started,
+        other_funds={other.lower(): read_funds(chain, other, block=header.number) for other in other_senders},
     )
     return view, roster
 

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -29,9 +30,11 @@ class ChainWatch:
         max_age_seconds: float,
         rate_max_age_seconds: int,
         roster_seconds: float = ROSTER_SECONDS,
+        other_senders: Sequence[str] = (),
     ) -> None:
         self._chain = chain
         self._sender = sender
+        self._other_senders = other_senders
         self._feed_address = feed_address
         self._refresh_seconds = refresh_seconds
         self._max_age_seconds = max_age_seconds
@@ -44,7 +47,7 @@ class ChainWatch:
         self._thread = threading.Thread(target=self._run, name="chain-watch", daemon=True)
 
     @classmethod
-    def from_settings(cls, *, sender: str) -> "ChainWatch":
+    def from_settings(cls, *, sender: str, other_senders: Sequence[str] = ()) -> "ChainWatch":
         """Raises ChainUnavailable when no RPC endpoint is configured."""
         return cls(
             ethereum.connect(),
@@ -53,6 +56,7 @@ class ChainWatch:
             refresh_seconds=settings.CHAIN_REFRESH_SECONDS,
             max_age_seconds=settings.CHAIN_MAX_AGE_SECONDS,
             rate_max_age_seconds=settings.ETH_USD_MAX_AGE_SECONDS,
+            other_senders=other_senders,
         )
 
     def start(self) -> None:
@@ -89,6 +93,7 @@ class ChainWatch:
                 feed_address=self._feed_address,
                 roster=self._roster,
                 roster_max_age_seconds=self._roster_seconds,
+                other_senders=self._other_senders,
             )
         except ChainUnavailable as error:
             self._report(error.reason_code)

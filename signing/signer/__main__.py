@@ -12,7 +12,9 @@ from django.conf import settings
 from signing.chain.ethereum import ChainUnavailable
 from signing.chain.watch import ChainWatch
 from signing.signer.application import build
-from signing.signer.keystore import KeystoreUnusable, open_keystore
+from signing.signer.keyring import open_keys
+from signing.signer.keystore import KeystoreUnusable
+from signing.signer.web3signer import SigningUnavailable
 
 _SECONDS_TO_FINISH = 10
 _IDLE_SECONDS = 600
@@ -27,24 +29,30 @@ def main() -> None:
         sys.exit(str(error))
     try:
         serve()
-    except (KeystoreUnusable, ChainUnavailable) as error:
+    except (KeystoreUnusable, ChainUnavailable, SigningUnavailable) as error:
         sys.exit(str(error))
 
 
 def serve() -> None:
-    """Runs until SIGTERM or SIGINT, and answers what is queued. Raises KeystoreUnusable, ChainUnavailable."""
-    keystore = open_keystore(
-        settings.SENDER_KEYSTORE_FILE,
-        settings.SENDER_KEYSTORE_PASSWORD_FILE,
+    """Runs until SIGTERM or SIGINT, and answers what is queued.
+
+    Raises KeystoreUnusable, SigningUnavailable, ChainUnavailable.
+    """
+    keystore, *more_keys = open_keys(
+        settings.SENDER_KEYSTORE_FILES,
+        settings.SENDER_KEYSTORE_PASSWORD_FILES,
+        web3signer_url=settings.SENDER_WEB3SIGNER_URL,
         expected_address=settings.SENDER_ADDRESS,
     )
-    watch = ChainWatch.from_settings(sender=keystore.checksum_address)
+    watch = ChainWatch.from_settings(
+        sender=keystore.checksum_address, other_senders=[key.checksum_address for key in more_keys]
+    )
     # The server finishes its requests on SIGTERM, then raises the signal again to whoever listened before it.
     signal.signal(signal.SIGTERM, _end)
     watch.start()
     try:
         uvicorn.run(
-            build(keystore=keystore, chain=watch),
+            build(keystore=keystore, more_keys=more_keys, chain=watch),
             host=settings.SIGNER_HOST,
             port=settings.SIGNER_PORT,
             loop="uvloop",

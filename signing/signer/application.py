@@ -1,6 +1,6 @@
 """Puts the signer together from the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -11,21 +11,32 @@ from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch
 from signing.signer.database import Database
 from signing.signer.house import House
-from signing.signer.keystore import Keystore
+from signing.signer.keystore import SigningKey
 from signing.signer.payments import Chain, Payments, Terms
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
+from signing.signer.senders import Senders
 from signing.signer.sessions import mac_keys
 
 
-def build(*, keystore: Keystore, chain: Chain, database: Mapping[str, Any] | None = None) -> Signer:
-    """The ASGI application; its database, the settings' own unless given, is opened when the server starts it."""
+def build(
+    *,
+    keystore: SigningKey,
+    more_keys: Sequence[SigningKey] = (),
+    chain: Chain,
+    database: Mapping[str, Any] | None = None,
+) -> Signer:
+    """The ASGI application; its database, the settings' own unless given, is opened when the server starts it.
+
+    Customers pay by the key they are pinned to; by `keystore` while none is registered. Raises SigningUnavailable.
+    """
     connections = Database(database or settings.DATABASES["default"])
     batch = Batch(connections)
     rates = Rates(connections)
     authentication = Authentication(connections)
+    senders = Senders([keystore, *more_keys], connections)
     payments = Payments(
-        keystore=keystore,
+        senders=senders,
         chain=chain,
         database=connections,
         batch=batch,
@@ -43,7 +54,7 @@ def build(*, keystore: Keystore, chain: Chain, database: Mapping[str, Any] | Non
         ),
     )
     return Signer(
-        keystore=keystore,
+        senders=senders,
         chain=chain,
         authentication=authentication,
         payments=payments,

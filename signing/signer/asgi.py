@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from signing.chain.ethereum import ChainUnavailable
-from signing.pm.wire import orchestrator_info_digest
 from signing.signer.authentication import Authentication
 from signing.signer.discovery import list_orchestrators
 from signing.signer.house import House
-from signing.signer.keystore import Keystore
 from signing.signer.payments import Chain, Payments
 from signing.signer.refusals import Refused, Unavailable
+from signing.signer.senders import Senders
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Signer:
     def __init__(
         self,
         *,
-        keystore: Keystore,
+        senders: Senders,
         chain: Chain,
         authentication: Authentication,
         payments: Payments,
@@ -44,7 +43,7 @@ class Signer:
         self._authentication = authentication
         self._payments = payments
         self._house = house
-        self._introduction = _introduction(keystore)
+        self._senders = senders
         self._requests = 0
         self._doors: dict[str, tuple[str, Door]] = {
             "/sign-orchestrator-info": ("POST", self._sign_orchestrator_info),
@@ -88,10 +87,10 @@ class Signer:
         return await door(scope, receive)
 
     async def _sign_orchestrator_info(self, scope: Scope, receive: Receive) -> bytes:
-        """Any body or none: the answer is the same for everybody with a key."""
-        await self._authentication.caller(_header(scope, b"authorization"))
+        """Any body or none: the answer is the same whenever a customer asks."""
+        caller = await self._authentication.caller(_header(scope, b"authorization"))
         await _read_body(scope, receive)
-        return self._introduction
+        return self._senders.introduction(await self._senders.key_of(caller))
 
     async def _generate_live_payment(self, scope: Scope, receive: Receive) -> bytes:
         caller = await self._authentication.caller(_header(scope, b"authorization"))
@@ -120,13 +119,6 @@ class Signer:
                 await self._house.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def _introduction(keystore: Keystore) -> bytes:
-    signature = keystore.sign_personal(orchestrator_info_digest(keystore.address))
-    return json.dumps(
-        {"address": keystore.checksum_address, "signature": "0x" + signature.hex()}, separators=(",", ":")
-    ).encode()
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:

@@ -19,8 +19,9 @@ _MOST_REMEMBERED = 20_000
 _MOST_IN_ONE_QUERY = 500
 _LONGEST_KEY = 512
 _KEYS = """
-    SELECT k.secret_sha256, k.id, k.customer_id, c.status
+    SELECT k.secret_sha256, k.id, k.customer_id, c.status, coalesce(s.address, '')
     FROM accounts_apikey k JOIN accounts_customer c ON c.id = k.customer_id
+    LEFT JOIN signing_senderpin s ON s.customer_id = k.customer_id
     WHERE k.secret_sha256 = ANY(%s) AND k.revoked_at IS NULL
 """
 _USED = """
@@ -31,11 +32,15 @@ _USED = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A key that is not revoked, and its customer as of less than a second ago."""
+    """A key that is not revoked, and its customer as of less than a second ago.
+
+    `sender` is the lower-case address the customer pays from, empty before the first payment.
+    """
 
     api_key_id: int
     customer_id: int
     is_active: bool
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +120,10 @@ class Authentication:
                 self._fail(digests, error)
                 continue
             found = {
-                bytes(secret): Caller(api_key_id=key, customer_id=customer, is_active=status == "active")
-                for secret, key, customer, status in rows
+                bytes(secret): Caller(
+                    api_key_id=key, customer_id=customer, is_active=status == "active", sender=str(sender)
+                )
+                for secret, key, customer, status, sender in rows
             }
             for digest in digests:
                 self._remember(digest, found.get(digest), asked_at)

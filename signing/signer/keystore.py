@@ -1,26 +1,61 @@
-"""The sender's key: the only file that holds it, and it signs messages and transactions, never raw digests."""
+"""The sender's keys: the only file that holds any, and they sign messages and transactions, never raw digests."""
 
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from coincurve import PrivateKey
+from coincurve import PrivateKey, PublicKey
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from signing.pm.tickets import keccak256
 from signing.pm.wire import checksum_address
 
+_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
 
 class KeystoreUnusable(Exception):
     """The key cannot be had; the sentence says which file or setting to look at, and nothing of the key."""
+
+
+class WrongSignature(Exception):
+    """What came back is no signature of this message by this key."""
+
+
+class SigningKey(Protocol):
+    """A sender's key, here or elsewhere. `address` is its 20 bytes; one that is not `is_local` may keep you waiting."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def is_local(self) -> bool: ...
+
+    @property
+    def address(self) -> bytes: ...
+
+    @property
+    def checksum_address(self) -> str: ...
+
+    def sign_personal(self, message: bytes) -> bytes:
+        """The EIP-191 signature: r, s (low) and v (27 or 28), 65 bytes."""
+        ...
+
+    def sign_all(self, messages: Sequence[bytes]) -> list[bytes]:
+        """The same for each of several messages."""
+        ...
+
+    def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
+        """The raw bytes of a signed chain transaction."""
+        ...
 
 
 class Keystore:
     """A decrypted key. `address` is its 20 bytes, `checksum_address` the EIP-55 spelling."""
 
     __slots__ = ("_account", "_key", "address", "checksum_address")
+    is_local = True
 
     def __init__(self, secret: bytes) -> None:
         self._key = PrivateKey(secret)
@@ -36,13 +71,48 @@ class Keystore:
 
     def sign_personal(self, message: bytes) -> bytes:
         """The EIP-191 signature: r, s (low) and v (27 or 28), 65 bytes, the same every time."""
-        digest = keccak256(b"\x19Ethereum Signed Message:\n%d" % len(message) + message)
+        digest = keccak256(personal(message))
         signature: bytes = self._key.sign_recoverable(digest, hasher=None)
         return signature[:64] + bytes((signature[64] + 27,))
+
+    def sign_all(self, messages: Sequence[bytes]) -> list[bytes]:
+        """The signature of each message."""
+        return [self.sign_personal(message) for message in messages]
 
     def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
         """The raw bytes of a signed chain transaction."""
         return bytes(self._account.sign_transaction(dict(transaction)).raw_transaction)
+
+
+def personal(message: bytes) -> bytes:
+    """What EIP-191 hashes in place of the message."""
+    return b"\x19Ethereum Signed Message:\n%d" % len(message) + message
+
+
+def address_of(public_key: bytes) -> bytes:
+    """The 20 bytes of an uncompressed public key's address, with or without its leading 04. Raises ValueError."""
+    point = public_key if len(public_key) == 65 else b"\x04" + public_key
+    return keccak256(PublicKey(point).format(compressed=False)[1:])[12:]
+
+
+def checked_signature(signature: bytes, *, of: bytes, by: bytes) -> bytes:
+    """A signature over keccak256(of) in the one form the chain takes: low s, v of 27 or 28. Raises WrongSignature.
+
+    `by` is the address that must have made it.
+    """
+    if len(signature) != 65:
+        raise WrongSignature
+    s, recovery = int.from_bytes(signature[32:64]), signature[64] % 27
+    if s > _ORDER // 2:
+        s, recovery = _ORDER - s, recovery ^ 1
+    try:
+        compact = signature[:32] + s.to_bytes(32)
+        signer = PublicKey.from_signature_and_message(compact + bytes((recovery,)), keccak256(of), hasher=None)
+    except Exception:
+        raise WrongSignature from None
+    if address_of(signer.format(compressed=False)) != by:
+        raise WrongSignature
+    return compact + bytes((recovery + 27,))
 
 
 def open_keystore(keystore_file: Path | None, password_file: Path | None, *, expected_address: str) -> Keystore:
@@ -58,6 +128,19 @@ def open_keystore(keystore_file: Path | None, password_file: Path | None, *, exp
             f"{keystore_file} holds the key of {keystore.checksum_address}, not of {expected_address}."
         )
     return keystore
+
+
+def new_secret() -> bytes:
+    """32 random bytes that are a key."""
+    while not 0 < int.from_bytes(secret := secrets.token_bytes(32)) < _ORDER:
+        pass  # once in 2^128
+    return secret
+
+
+def encrypted(secret: bytes, password: str) -> str:
+    """The JSON text of a Web3 Secret Storage file. Raises ValueError when the bytes are no key."""
+    PrivateKey(secret)
+    return json.dumps(Account.encrypt(secret, password))
 
 
 def _decrypt(keystore_file: Path, password_file: Path) -> bytes:

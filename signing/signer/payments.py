@@ -18,13 +18,14 @@ from signing.pm.tickets import Ticket, expected_value, ticket_hashes
 from signing.pm.wire import PaymentRequest
 from signing.signer import refusals, sessions
 from signing.signer.authentication import Caller
-from signing.signer.batch import Batch
+from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
-from signing.signer.keystore import Keystore
+from signing.signer.keystore import SigningKey
 from signing.signer.nonces import Nonces
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
 from signing.signer.refusals import RefreshSession, Refused, Unavailable
+from signing.signer.senders import Senders
 from signing.signer.sessions import Session
 
 # An orchestrator takes 600 nonces for one rand hash, and one payment may add 100.
@@ -58,7 +59,7 @@ class _Draft:
 
     answer: bytes
     row: Mapping[str, Any]
-    rand_hash: bytes
+    counter: bytes
     last_nonce: int
 
 
@@ -68,7 +69,7 @@ class Payments:
     def __init__(
         self,
         *,
-        keystore: Keystore,
+        senders: Senders,
         chain: Chain,
         database: Database,
         batch: Batch,
@@ -76,8 +77,7 @@ class Payments:
         rates: Rates,
         terms: Terms,
     ) -> None:
-        self._keystore = keystore
-        self._sender = "0x" + keystore.address.hex()
+        self._senders = senders
         self._chain = chain
         self._database = database
         self._batch = batch
@@ -86,7 +86,7 @@ class Payments:
         self._terms = terms
         self._nonces = Nonces()
         self._turns = sessions.Turns()
-        self._seg_signature = lru_cache(_MANIFESTS_REMEMBERED)(self._sign_seg_creds)
+        self._seg_signature = lru_cache(_MANIFESTS_REMEMBERED)(_sign_seg_creds)
 
     async def pay(self, caller: Caller, body: bytes) -> bytes:
         """The JSON answer to a payment request: the stored one when it was asked before."""
@@ -110,24 +110,30 @@ class Payments:
     async def _pay(self, caller: Caller, request: PaymentRequest, session: Session) -> bytes:
         """Draft from what is known, commit, and where the row knows better go round with its values."""
         digest = sessions.content_digest(request)
+        key = await self._senders.key_of(caller)
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
             _check_auth_token(request.orchestrator, self._database.now_ns())
             await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
             rate_id = await self._rates.row_of(view.rate)
-            draft = self._draft_or_look(caller, request, session, digest, view, rate_id)
-            outcome = await self._commit(draft)
+            work = (key, caller, request, session, digest, view, rate_id)
+            if key.is_local:
+                draft = self._draft_or_look(*work)
+                waiting = self._enqueue(draft)
+            else:
+                draft, waiting = await self._draft_elsewhere(*work)
+            outcome = await self._outcome(draft, waiting)
             match outcome["outcome"]:
                 case "committed":
                     return draft.answer
                 case "repeat":
                     return str(outcome["answer"]).encode()
                 case "stale":
-                    self._nonces.learn(draft.rand_hash, outcome["last_nonce"])
+                    self._nonces.learn(draft.counter, outcome["last_nonce"])
                     if session.is_new:
                         session = replace(session, is_row=True)
                     else:
-                        lost = self._answer_again(request, digest, outcome, view)
+                        lost = await self._senders.run(key, self._answer_again, key, request, digest, outcome, view)
                         if lost is not None:
                             return lost
                         session = sessions.corrected(session, outcome, request)
@@ -137,8 +143,31 @@ class Payments:
                     raise refusals.of_commit(outcome["code"])
         raise Unavailable("busy", "the session is busy, try again")
 
+    async def _draft_elsewhere(
+        self,
+        key: SigningKey,
+        caller: Caller,
+        request: PaymentRequest,
+        session: Session,
+        digest: bytes,
+        view: ChainView,
+        rate_id: int,
+    ) -> tuple[_Draft, asyncio.Future[Outcome]]:
+        """The same with a key that keeps us waiting: payments of one offer are drafted and queued one by one.
+
+        Such a key may sign one ticket differently each time. What was signed and not committed is forgotten, and
+        the database takes each nonce once, so of two signatures of one ticket one at most is ever answered.
+        """
+        rand_hash = request.orchestrator.ticket_params.recipient_rand_hash
+        async with self._turns.in_line((key.address + rand_hash).hex()):
+            draft = await self._senders.run(
+                key, self._draft_or_look, key, caller, request, session, digest, view, rate_id
+            )
+            return draft, self._enqueue(draft)
+
     def _draft_or_look(
         self,
+        key: SigningKey,
         caller: Caller,
         request: PaymentRequest,
         session: Session,
@@ -148,14 +177,15 @@ class Payments:
     ) -> _Draft:
         """A draft; or, where something speaks against a payment that may have been made before, a look first."""
         try:
-            return self._draft(caller, request, session, digest, view, rate_id)
+            return self._draft(key, caller, request, session, digest, view, rate_id)
         except (RefreshSession, quotes.NoTickets, quotes.TooManyTickets, ceilings.TicketParamsRefused) as error:
             if session.is_row or (session.is_new and not _came_about(error)):
                 raise
-            return self._look(caller, request, session, digest)
+            return self._look(key, caller, request, session, digest)
 
     def _draft(
         self,
+        key: SigningKey,
         caller: Caller,
         request: PaymentRequest,
         session: Session,
@@ -165,16 +195,18 @@ class Payments:
     ) -> _Draft:
         offer, params = request.orchestrator, request.orchestrator.ticket_params
         now_ns = self._database.now_ns()
-        last_nonce = max(session.last_nonce(params.recipient_rand_hash), self._nonces.last(params.recipient_rand_hash))
+        counter = key.address + params.recipient_rand_hash
+        last_nonce = max(session.last_nonce(params.recipient_rand_hash), self._nonces.last(counter))
         if last_nonce >= _REFRESH_FROM_NONCE:
             raise RefreshSession(offer.transcoder)
-        self._check_ticket_params(params, view, count=1)
+        funds = view.funds_of(key.address)
+        self._check_ticket_params(params, view, funds, count=1)
         creation_round, creation_hash = self._creation(params, view)
-        quote = self._quote(request, session, view, now_ns)
+        quote = self._quote(request, session, view, funds, now_ns)
 
         first = Ticket(
             recipient=params.recipient,
-            sender=self._keystore.address,
+            sender=key.address,
             face_value=params.face_value,
             win_prob=params.win_prob,
             sender_nonce=last_nonce + 1,
@@ -194,16 +226,16 @@ class Payments:
         )
         payment = wire.encode_payment(
             params=params,
-            sender=self._keystore.address,
+            sender=key.address,
             creation_round=creation_round,
             creation_round_block_hash=creation_hash,
             first_nonce=first.sender_nonce,
-            signatures=[self._keystore.sign_personal(h) for h in ticket_hashes(first, quote.tickets)],
+            signatures=key.sign_all(list(ticket_hashes(first, quote.tickets))),
             price_info=offer.price_info,
         )
-        answer = _answer(payment, self._seg_creds(request, manifest_id), seal(state, self._terms.mac_keys))
+        answer = _answer(payment, self._seg_creds(key, request, manifest_id), seal(state, self._terms.mac_keys))
         row = {
-            **self._place(caller, request, session, digest),
+            **self._place(key, caller, request, session, digest),
             "expected": None if session.is_new else session.state.sequence_number,
             "expected_balance": None if session.is_new else quotes.rational_text(session.state.balance_wei),
             "expected_at": None if session.is_new else _microseconds(session.state.last_update_ns),
@@ -234,43 +266,52 @@ class Payments:
         return _Draft(
             answer=answer.encode(),
             row=row,
-            rand_hash=params.recipient_rand_hash,
+            counter=counter,
             last_nonce=last_nonce + quote.tickets,
         )
 
-    def _look(self, caller: Caller, request: PaymentRequest, session: Session, digest: bytes) -> _Draft:
+    def _look(
+        self, key: SigningKey, caller: Caller, request: PaymentRequest, session: Session, digest: bytes
+    ) -> _Draft:
         return _Draft(
             answer=b"",
-            row={**self._place(caller, request, session, digest), "tickets": 0},
-            rand_hash=request.orchestrator.ticket_params.recipient_rand_hash,
+            row={**self._place(key, caller, request, session, digest), "tickets": 0},
+            counter=key.address + request.orchestrator.ticket_params.recipient_rand_hash,
             last_nonce=0,
         )
 
-    def _place(self, caller: Caller, request: PaymentRequest, session: Session, digest: bytes) -> dict[str, Any]:
+    def _place(
+        self, key: SigningKey, caller: Caller, request: PaymentRequest, session: Session, digest: bytes
+    ) -> dict[str, Any]:
         """Whose payment it is, and where it belongs."""
         return {
             "customer": caller.customer_id,
             "api_key": caller.api_key_id,
             "session": session.id,
             "presented": session.presented,
-            "sender": self._sender,
+            "sender": "0x" + key.address.hex(),
             "rand_hash": request.orchestrator.ticket_params.recipient_rand_hash.hex(),
             "digest": digest.hex(),
         }
 
-    async def _commit(self, draft: _Draft) -> Mapping[str, Any]:
-        # No await between the draft and its place in the queue: nonces must wait in the order they were taken.
+    def _enqueue(self, draft: _Draft) -> asyncio.Future[Outcome]:
+        # Nobody comes between a draft and its place in the queue: nonces must wait in the order they were taken.
         waiting = self._batch.enqueue(draft.row)
-        self._nonces.reserve(draft.rand_hash, draft.last_nonce)
+        self._nonces.reserve(draft.counter, draft.last_nonce)
+        return waiting
+
+    async def _outcome(self, draft: _Draft, waiting: asyncio.Future[Outcome]) -> Outcome:
         try:
             outcome = await asyncio.shield(waiting)
             if outcome["outcome"] == "committed":
-                self._nonces.learn(draft.rand_hash, draft.last_nonce)
+                self._nonces.learn(draft.counter, draft.last_nonce)
             return outcome
         finally:
-            self._nonces.release(draft.rand_hash)
+            self._nonces.release(draft.counter)
 
-    def _quote(self, request: PaymentRequest, session: Session, view: ChainView, now_ns: int) -> quotes.Quote:
+    def _quote(
+        self, request: PaymentRequest, session: Session, view: ChainView, funds: ceilings.SenderFunds, now_ns: int
+    ) -> quotes.Quote:
         """The price of the work since the last payment, held against every ceiling and limit."""
         offer, params = request.orchestrator, request.orchestrator.ticket_params
         seconds = session.seconds_until(now_ns)
@@ -295,16 +336,18 @@ class Payments:
         )
         initial = Fraction(session.state.initial_price_per_unit, session.state.initial_pixels_per_unit)
         ceilings.check_price_growth(offer.price(), initial)
-        self._check_ticket_params(params, view, count=quote.tickets)
+        self._check_ticket_params(params, view, funds, count=quote.tickets)
         return quote
 
-    def _check_ticket_params(self, params: wire.TicketParams, view: ChainView, *, count: int) -> None:
+    def _check_ticket_params(
+        self, params: wire.TicketParams, view: ChainView, funds: ceilings.SenderFunds, *, count: int
+    ) -> None:
         ceilings.check_ticket_params(
             face_value=params.face_value,
             win_prob=params.win_prob,
             expiration_block=params.expiration_block,
             tickets=count,
-            funds=view.funds,
+            funds=funds,
             limits=self._terms.limits,
             last_seen_l1_block=view.l1_block,
             last_initialized_round=view.last_initialized_round,
@@ -322,7 +365,7 @@ class Payments:
         return params.creation_round, params.creation_round_block_hash
 
     def _answer_again(
-        self, request: PaymentRequest, digest: bytes, row: Mapping[str, Any], view: ChainView
+        self, key: SigningKey, request: PaymentRequest, digest: bytes, row: Mapping[str, Any], view: ChainView
     ) -> bytes | None:
         """The stored payment with new segment credentials, where only the offer changed since it was lost.
 
@@ -335,20 +378,21 @@ class Payments:
         lives = lost.expiration_block - view.l1_block > 1
         if not lives or lost.recipient != params.recipient or lost.recipient_rand_hash == params.recipient_rand_hash:
             return None
-        return _answer(lost.payment, self._seg_creds(request, request.manifest_id), lost.state).encode()
+        return _answer(lost.payment, self._seg_creds(key, request, request.manifest_id), lost.state).encode()
 
-    def _seg_creds(self, request: PaymentRequest, manifest_id: str) -> str:
+    def _seg_creds(self, key: SigningKey, request: PaymentRequest, manifest_id: str) -> str:
         auth_token = request.orchestrator.auth_token
         assert auth_token is not None
         return wire.encode_seg_creds(
             manifest_id=manifest_id,
-            signature=self._seg_signature(manifest_id),
+            signature=self._seg_signature(key, manifest_id),
             auth_token=auth_token.raw,
             capabilities=request.capabilities,
         )
 
-    def _sign_seg_creds(self, manifest_id: str) -> bytes:
-        return self._keystore.sign_personal(wire.seg_creds_digest(manifest_id))
+
+def _sign_seg_creds(key: SigningKey, manifest_id: str) -> bytes:
+    return key.sign_personal(wire.seg_creds_digest(manifest_id))
 
 
 def _came_about(error: Exception) -> bool:

@@ -58,6 +58,8 @@ _COMMITS: dict[str, tuple[int, str]] = {
     "key_revoked": (401, "the API key was revoked"),
     "account_frozen": (402, "the account is frozen"),
     "insufficient_credit": (402, "insufficient credit"),
+    # For good: the offer at hand was made for the address the client asked with, and a fresh start asks with ours.
+    "sender_changed": (400, "the account pays from another address now, start the client again"),
 }
 
 

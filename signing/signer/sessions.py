@@ -8,7 +8,7 @@ import os
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -167,21 +167,22 @@ class Turns:
     def __init__(self) -> None:
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    @asynccontextmanager
-    async def take(self, session: Session) -> AsyncIterator[None]:
+    def take(self, session: Session) -> AbstractAsyncContextManager[None]:
         """Waits for the session's turn; a new session is nobody else's."""
-        if session.is_new:
-            yield
-            return
-        lock, waiting = self._turns.get(session.id, (asyncio.Lock(), 0))
-        self._turns[session.id] = (lock, waiting + 1)
+        return nullcontext() if session.is_new else self.in_line(session.id)
+
+    @asynccontextmanager
+    async def in_line(self, name: str) -> AsyncIterator[None]:
+        """Waits until all that asked for this name before are done."""
+        lock, waiting = self._turns.get(name, (asyncio.Lock(), 0))
+        self._turns[name] = (lock, waiting + 1)
         try:
             async with lock:
                 yield
         finally:
-            lock, waiting = self._turns.pop(session.id)
+            lock, waiting = self._turns.pop(name)
             if waiting > 1:
-                self._turns[session.id] = (lock, waiting - 1)
+                self._turns[name] = (lock, waiting - 1)
 
 
 def _check_continues(state: PaymentState, request: PaymentRequest) -> None:

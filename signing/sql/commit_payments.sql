@@ -6,8 +6,8 @@
 --   {"outcome": "committed"}
 --   {"outcome": "repeat", "answer": <the stored answer>}          asked and charged before
 --   {"outcome": "stale", "last_nonce", ...}                       the caller worked from old values; here are the true ones
---   {"outcome": "refused", "code": "unknown_session" | "wrong_clock" | "key_revoked" | "account_frozen"
---                                  | "insufficient_credit"}
+--   {"outcome": "refused", "code": "unknown_session" | "sender_changed" | "wrong_clock" | "key_revoked"
+--                                  | "account_frozen" | "insufficient_credit"}
 --
 -- Locks are taken in one order by every process: wallets by customer, then nonce counters by key. A wallet's lock
 -- guards the sessions of its customer. One clock decides: the caller proposes the moment (`at`) in this database's
@@ -63,6 +63,9 @@ BEGIN
             ELSIF held.sequence = p.presented + 1 AND held.last_digest = decode(p.digest, 'hex') THEN
                 results := results || jsonb_build_object(
                     'outcome', 'repeat', 'answer', convert_from(held.last_answer, 'UTF8'));
+                CONTINUE;
+            ELSIF held.sender <> p.sender THEN
+                results := results || jsonb_build_object('outcome', 'refused', 'code', 'sender_changed');
                 CONTINUE;
             END IF;
         END IF;
