@@ -26,6 +26,12 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
     ("name", "value", "sentence"),
     [
         ("DATABASE_URL", "mysql://x/y", "DATABASE_URL must look like postgresql://user:password@host:port/name."),
+        (
+            "DATABASE_URL",
+            "postgresql://u:s/cret@h/d",
+            "DATABASE_URL must look like postgresql://user:password@host:port/name.",
+        ),
+        ("ETH_RPC_URL", "http://x, garbage", "Every address in ETH_RPC_URL must start with http:// or https://."),
         ("MARKUP_BPS", "15%", "MARKUP_BPS must be a whole number, not '15%'."),
         ("MARKUP_BPS", "-1", "MARKUP_BPS must be between 0 and 100000, not -1."),
         ("RECIPIENT_POLICY", "all", "RECIPIENT_POLICY must be one of registered, listed, any, not 'all'."),
