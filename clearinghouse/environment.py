@@ -64,14 +64,6 @@ def urls(name: str) -> list[str]:
     return found
 
 
-def urls(name: str) -> list[str]:
-    """Web addresses, separated by commas; they may hold access keys, so no message quotes them."""
-    found = names(name)
-    if any(urlsplit(value).scheme not in {"http", "https"} for value in found):
-        raise SettingError(f"Every address in {name} must start with http:// or https://.")
-    return found
-
-
 def url(name: str, default: str = "") -> str:
     value = text(name, default)
     if value and urlsplit(value).scheme not in {"http", "https"}:
