@@ -281,7 +281,7 @@ def next_month(month: date) -> date:
 
 def _words(line: UsageLine) -> str:
     payments = "1 payment" if line.payments == 1 else f"{line.payments:,} payments"
-    return f"{line.label or line.kind or "pixels"}, {payments} to {line.counterparty}, key {line.api_key}"
+    return f"{line.label or line.kind or 'pixels'}, {payments} to {line.counterparty}, key {line.api_key}"
 
 
 def _entry(row: Any) -> Entry:

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -111,6 +112,8 @@ class Demo:
                 *(PYTHON, "-m", "sandbox.orchestrator", "--port", str(self.ports["orchestrator"])),
                 *("--dir", str(self.local_dir / "orchestrator"), "--rpc-url", self.rpc_url),
                 *("--controller", self.chain["controller_address"]),
+                # Every second ticket of the live, lv2v and job sessions wins: a redemption within the first minute.
+                *("--max-face-value-wei", str(2 * 10**12)),
             ],
             self.environment(ORCHESTRATOR_KEY=orchestrator["private_key"]),
         )
@@ -260,7 +263,12 @@ class Demo:
 
     def python(self, *arguments: str, **more: str) -> str:
         done = subprocess.run(
-            [PYTHON, *arguments], cwd=ROOT, env=self.environment("owner", **more), capture_output=True, text=True
+            [PYTHON, *arguments],
+            cwd=ROOT,
+            env=self.environment("owner", **more),
+            capture_output=True,
+            text=True,
+            start_new_session=True,
         )
         if done.returncode != 0:
             raise PartFailed(f"{' '.join(arguments[:2])} failed:\n{done.stdout}{done.stderr}")
@@ -305,6 +313,16 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def _listens(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):
@@ -326,6 +344,10 @@ def main() -> int:
         print(f"A demo runs already with LOCAL_DIR={local_dir}.", file=sys.stderr)
         return 1
     demo = Demo(local_dir)
+    for name, port in (("WEB_PORT", demo.web_port), ("SIGNER_PORT", demo.signer_port)):
+        if not _is_free(port):
+            print(f"Port {port} is in use; choose another with {name}=...", file=sys.stderr)
+            return 1
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, demo.supervisor.request_stop)
     try:
