@@ -27,6 +27,7 @@ app.conf.update(
             "billing.tasks.post_usage": 10.0,
             "signing.tasks.index_chain": 3.0,
             "signing.tasks.execute_treasury": 3.0,
+            "signing.tasks.discover_orchestrators": 5.0,
         }.items()
     },
 )

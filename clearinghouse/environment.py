@@ -71,6 +71,15 @@ def url(name: str, default: str = "") -> str:
     return value.rstrip("/")
 
 
+def origins(name: str) -> list[str]:
+    """https:// URLs with host and port and no path, comma-separated."""
+    found = names(name)
+    for value in found:
+        if not re.fullmatch(r"https://[^/?#@]+:[0-9]{1,5}/?", value):
+            raise SettingError(f"{name} must list URLs like https://host:port, not {value!r}.")
+    return found
+
+
 def address(name: str) -> str:
     value = text(name)
     if value and not re.fullmatch(r"0x[0-9a-fA-F]{40}", value):

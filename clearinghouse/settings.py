@@ -203,6 +203,15 @@ MAX_TOTAL_EV_WEI = env.ratio("MAX_TOTAL_EV_WEI", "20000000000000")
 DEPOSIT_MULTIPLIER = env.integer("DEPOSIT_MULTIPLIER", 20, minimum=1)
 MAX_PRICE_PER_UNIT = env.ratio("MAX_PRICE_PER_UNIT", "0")
 
+# -- Discovery ---------------------------------------------------------------------------------------------
+
+ORCHESTRATOR_LIST = env.origins("ORCHESTRATOR_LIST")
+ORCHESTRATOR_WEBHOOK_URL = env.url("ORCHESTRATOR_WEBHOOK_URL")
+ORCHESTRATOR_REGISTRY = env.flag("ORCHESTRATOR_REGISTRY", default=True)
+DISCOVERY_SECONDS = env.integer("DISCOVERY_SECONDS", 120, minimum=1)
+DISCOVERY_KEEP_SECONDS = env.integer("DISCOVERY_KEEP_SECONDS", 600, minimum=1)
+DISCOVERY_PRIVATE_ADDRESSES = env.flag("DISCOVERY_PRIVATE_ADDRESSES", default=False)
+
 # -- Later work --------------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "redis://127.0.0.1:6379/0")

@@ -10,6 +10,7 @@ from signing.chain import ethereum, indexer
 from signing.chain.ethereum import Chain, ChainUnavailable
 from signing.chain.indexer import BooksAheadOfChain
 from signing.chain.redemptions import UnexpectedEvents
+from signing.discovery import refresh
 from signing.signer import keystore
 from signing.signer.keystore import Keystore, KeystoreUnusable
 from signing.treasury import funding
@@ -27,6 +28,12 @@ def index_chain() -> int:
     except (BooksAheadOfChain, UnexpectedEvents) as error:
         log.critical("nothing is booked until somebody has looked: %s", error)
     return 0
+
+
+@shared_task
+def discover_orchestrators() -> int:
+    """How many orchestrators said anew what they offer; 0 when none was due."""
+    return refresh.refresh(_chain)
 
 
 @shared_task

@@ -239,15 +239,6 @@ def test_sign_orchestrator_info_introduces_the_sender(stage: Stage) -> None:
     assert Account.recover_message(signed, signature=given["signature"]) == given["address"]
 
 
-def test_discovery_lists_the_active_orchestrators(stage: Stage) -> None:
-    gateway, _ = stage.gateway(dollars_nano=0)
-    path = "/discover-orchestrators?caps=live-video-to-video/m&app=x&gpu=y"
-    assert gateway.request("GET", path).json == [{"address": "https://orch.example:8935", "score": 1}]
-    stage.chain.change(orchestrators=())
-    empty = gateway.request("GET", path)
-    assert (empty.status, empty.code) == (503, "no_orchestrators")
-
-
 def test_the_time_of_last_use_is_written(stage: Stage) -> None:
     gateway, owner = stage.gateway()
     gateway.pay(orchestrator=offer(), type="fixed")

@@ -10,6 +10,7 @@ from signing.signer.asgi import Signer
 from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch
 from signing.signer.database import Database
+from signing.signer.discovery import Introductions, Limits, Listing
 from signing.signer.house import House
 from signing.signer.keystore import SigningKey
 from signing.signer.payments import Chain, Payments, Terms
@@ -34,13 +35,15 @@ def build(
     batch = Batch(connections)
     rates = Rates(connections)
     authentication = Authentication(connections)
-    senders = Senders([keystore, *more_keys], connections)
+    keys = [keystore, *more_keys]
+    senders = Senders(keys, connections)
+    recipients = Recipients(connections, settings.RECIPIENT_POLICY)
     payments = Payments(
         senders=senders,
         chain=chain,
         database=connections,
         batch=batch,
-        recipients=Recipients(connections, settings.RECIPIENT_POLICY),
+        recipients=recipients,
         rates=rates,
         terms=Terms(
             limits=TicketLimits(
@@ -58,5 +61,22 @@ def build(
         chain=chain,
         authentication=authentication,
         payments=payments,
-        house=House(database=connections, batch=batch, authentication=authentication, rates=rates, chain=chain),
+        listing=Listing(
+            connections,
+            recipients,
+            chain.view,
+            Limits(
+                max_price=settings.MAX_PRICE_PER_UNIT or None,
+                max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
+                keep_seconds=settings.DISCOVERY_KEEP_SECONDS,
+            ),
+        ),
+        house=House(
+            database=connections,
+            batch=batch,
+            authentication=authentication,
+            rates=rates,
+            introductions=Introductions(connections, [senders.introduction(key) for key in keys]),
+            chain=chain,
+        ),
     )

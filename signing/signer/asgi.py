@@ -8,7 +8,7 @@ from typing import Any
 
 from signing.chain.ethereum import ChainUnavailable
 from signing.signer.authentication import Authentication
-from signing.signer.discovery import list_orchestrators
+from signing.signer.discovery import Listing
 from signing.signer.house import House
 from signing.signer.payments import Chain, Payments
 from signing.signer.refusals import Refused, Unavailable
@@ -37,11 +37,13 @@ class Signer:
         chain: Chain,
         authentication: Authentication,
         payments: Payments,
+        listing: Listing,
         house: House,
     ) -> None:
         self._chain = chain
         self._authentication = authentication
         self._payments = payments
+        self._listing = listing
         self._house = house
         self._senders = senders
         self._requests = 0
@@ -98,7 +100,7 @@ class Signer:
 
     async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
         await self._authentication.caller(_header(scope, b"authorization"))
-        return list_orchestrators(self._chain.view())
+        return await self._listing.answer(bytes(scope.get("query_string", b"")))
 
     async def _healthz(self, scope: Scope, receive: Receive) -> bytes:
         """The process lives."""

@@ -1,26 +1,159 @@
-"""Which orchestrators a gateway may turn to: the active set with its service addresses, in stake order."""
+"""What the signer tells of orchestrators: the worker's rows, held against who may be paid now."""
 
+import asyncio
 import json
-from urllib.parse import urlsplit
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
 
 from signing.chain.view import ChainView
-from signing.signer.refusals import Unavailable
+from signing.discovery import document, offers
+from signing.discovery.addresses import usable
+from signing.discovery.document import BadFilter, Entry, Orchestrator, Rules
+from signing.signer.database import Database
+from signing.signer.recipients import Recipients
+from signing.signer.refusals import Refused, Unavailable
+
+_REFRESH_AFTER_SECONDS = 1.0
+_LIFETIME_SECONDS = 2.0
+_PARSED_AT_ONCE = 16
+# Each half of an answer counts for itself, and only while it is young.
+_YOUNG = """
+    SELECT address, CASE WHEN info_read_at > clock_timestamp() - make_interval(secs => %s) THEN info_read_at END,
+        CASE WHEN runners_read_at > clock_timestamp() - make_interval(secs => %s) THEN runners_read_at END
+    FROM signing_orchestrator
+"""
+_CONTENTS = "SELECT address, info, runners FROM signing_orchestrator WHERE address = ANY(%s)"
+_INTRODUCE = "INSERT INTO signing_senderintroduction (address, signature) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+
+type Ages = tuple[datetime | None, datetime | None]
 
 
-def list_orchestrators(view: ChainView) -> bytes:
-    """The JSON answer. Raises Unavailable when nobody with a usable address is registered.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is not sold through us. `max_price` is wei per unit, None for any; rows live for `keep_seconds`."""
 
-    Every address is listed whatever the query's caps, app or gpu say: clients filter again themselves.
-    """
-    listed = dict.fromkeys(uri.rstrip("/") for _, uri in view.orchestrators if _is_address(uri))
-    if not listed:
-        raise Unavailable("no_orchestrators", "no orchestrator is known yet")
-    return json.dumps([{"address": uri, "score": 1} for uri in listed]).encode()
+    max_price: Fraction | None
+    max_ticket_ev_wei: Fraction
+    keep_seconds: int
 
 
-def _is_address(uri: str) -> bool:
-    try:
-        parts = urlsplit(uri)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 443) > 0
-    except ValueError:
-        return False
+class Listing:
+    """The list, read again every second or two while somebody asks; unchanged rows are not read twice."""
+
+    def __init__(self, database: Database, recipients: Recipients, view: Callable[[], ChainView], limits: Limits):
+        self._database = database
+        self._recipients = recipients
+        self._view = view
+        self._limits = limits
+        self._known: dict[str, tuple[Ages, Orchestrator]] = {}
+        self._entries: list[Entry] = []
+        self._whole = b""
+        self._read_at: float | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def answer(self, query: bytes) -> bytes:
+        """The JSON list. Raises Refused (400), Unavailable when nobody can be listed, and ChainUnavailable."""
+        try:
+            filters = document.read_filters(query)
+        except BadFilter as error:
+            raise Refused(400, "invalid_filter", str(error)) from None
+        await self._freshen()
+        if not self._entries:
+            raise Unavailable("no_orchestrators", "no orchestrator is known yet")
+        if filters == document.Filters():
+            return self._whole
+        return document.to_json(document.select(self._entries, filters))
+
+    async def _freshen(self) -> None:
+        age = _LIFETIME_SECONDS if self._read_at is None else time.monotonic() - self._read_at
+        if age > _REFRESH_AFTER_SECONDS and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if age >= _LIFETIME_SECONDS and self._reading:
+            await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        asked_at = time.monotonic()
+        view = self._view()
+        await self._read_rows()
+        registered_at = registered_addresses(view.orchestrators)
+        orchestrators = [orchestrator for _, orchestrator in self._known.values()]
+        recipients = {document.recipient_of(each, registered_at) for each in orchestrators}
+        self._entries = document.entries(
+            orchestrators,
+            registered_at,
+            Rules(
+                registry=view.orchestrators,
+                payable=await self._payable(recipients, view.active_recipients),
+                max_price=self._limits.max_price,
+                max_ticket_ev_wei=self._limits.max_ticket_ev_wei,
+            ),
+        )
+        self._whole = document.to_json(document.select(self._entries, document.Filters()))
+        self._read_at = asked_at
+
+    async def _read_rows(self) -> None:
+        """Brings what is known to the state of the rows; a few at a time, for payments do not wait."""
+        keep = self._limits.keep_seconds
+        rows = await self._database.fetch(_YOUNG, [keep, keep])
+        ages: dict[str, Ages] = {address: (info, runners) for address, info, runners in rows if info or runners}
+        changed = [
+            address for address, age in ages.items() if address not in self._known or self._known[address][0] != age
+        ]
+        found = {address: known for address, known in self._known.items() if ages.get(address) == known[0]}
+        for start in range(0, len(changed), _PARSED_AT_ONCE):
+            part = changed[start : start + _PARSED_AT_ONCE]
+            for address, info, runners in await self._database.fetch(_CONTENTS, [part]):
+                found[address] = (ages[address], parse(address, ages[address], info, runners))
+                await asyncio.sleep(0)
+        self._known = found
+
+    async def _payable(self, recipients: set[str], registered: frozenset[bytes]) -> frozenset[str]:
+        """Those whom a payment would not be refused; nobody knows who is meant by an empty one."""
+        found = {""} if self._recipients.policy == "any" else set()
+        for recipient in recipients - {""}:
+            try:
+                await self._recipients.check(bytes.fromhex(recipient[2:]), registered)
+            except Unavailable:
+                raise
+            except Refused:
+                continue
+            found.add(recipient)
+        return frozenset(found)
+
+
+class Introductions:
+    """Writes down, once, with which signature the worker may ask for offers in each sender's name."""
+
+    def __init__(self, database: Database, introductions: Sequence[bytes]) -> None:
+        self._database = database
+        self._waiting = [json.loads(introduction) for introduction in introductions]
+
+    async def write(self) -> None:
+        """Nothing when they are written. Raises DatabaseUnavailable."""
+        while self._waiting:
+            given = self._waiting[-1]
+            await self._database.fetch(_INTRODUCE, [given["address"].lower(), bytes.fromhex(given["signature"][2:])])
+            self._waiting.pop()
+
+
+def registered_addresses(registry: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Who registered an address; the first, who has the larger stake, where two say it is theirs."""
+    found: dict[str, str] = {}
+    for owner, uri in registry:
+        for address in usable([uri]):
+            found.setdefault(address, owner)
+    return found
+
+
+def parse(address: str, ages: Ages, info: Mapping[str, Any] | None, runners: Sequence[Any] | None) -> Orchestrator:
+    """What is young of a row."""
+    return Orchestrator(
+        address=address,
+        info=offers.info_from_row(info) if ages[0] and info else None,
+        runners=tuple(offers.runner_from_row(row) for row in runners) if ages[1] and runners else (),
+    )

@@ -12,6 +12,7 @@ from signing.chain.view import ChainView
 from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch
 from signing.signer.database import Database
+from signing.signer.discovery import Introductions
 from signing.signer.payments import Chain
 from signing.signer.rates import Rates
 from signing.signer.refusals import Unavailable
@@ -30,6 +31,7 @@ class House:
     batch: Batch
     authentication: Authentication
     rates: Rates
+    introductions: Introductions
     chain: Chain
     _keeper: asyncio.Task[None] | None = None
     _checked_at: float = -math.inf
@@ -70,6 +72,7 @@ class House:
                 if tick % _TICKS_BETWEEN_NOTES == 0 or not self.database.knows_the_time:
                     await self.database.measure_clock()
                     await self.authentication.note_use()
+                    await self.introductions.write()
                 await self.rates.row_of(self.chain.view().rate)
             except (Unavailable, ChainUnavailable):
                 pass  # the next tick tries again, and a payment that needs it says so itself
