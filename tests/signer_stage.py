@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ from signing.pm import livepeer_pb2 as pb
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256, Ticket
 from signing.signer.application import build
-from signing.signer.keystore import Keystore
+from signing.signer.keystore import Keystore, SigningKey
 from tests import builders
 
 KEY = bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318")
@@ -197,7 +197,7 @@ class Stage:
 
     url: str
     chain: HeldChain
-    keystore: Keystore = field(default_factory=lambda: Keystore(KEY))
+    keystore: SigningKey = field(default_factory=lambda: Keystore(KEY))
 
     def gateway(self, *, dollars_nano: int = 10**10, text: str | None = None) -> tuple[Client, Customer]:
         """A customer with that much credit, and a client that has its key."""
@@ -210,13 +210,19 @@ class Stage:
 
 
 @contextmanager
-def running_signer(chain: HeldChain | None = None, **changed_settings: Any) -> Iterator[Stage]:
+def running_signer(
+    chain: HeldChain | None = None,
+    *,
+    key: SigningKey | None = None,
+    more_keys: Sequence[SigningKey] = (),
+    **changed_settings: Any,
+) -> Iterator[Stage]:
     """The signer on a free port, connected to the test's database with the signer's own role."""
-    chain = chain or HeldChain()
+    chain, key = chain or HeldChain(), key or Keystore(KEY)
     database: dict[str, Any] = settings.DATABASES["default"]
     as_signer = {**database, "OPTIONS": {**database["OPTIONS"], "options": "-c role=clearinghouse_signer"}}
     with override_settings(**changed_settings):
-        application = build(keystore=Keystore(KEY), chain=chain, database=as_signer)
+        application = build(keystore=key, more_keys=more_keys, chain=chain, database=as_signer)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(
@@ -225,7 +231,7 @@ def running_signer(chain: HeldChain | None = None, **changed_settings: Any) -> I
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    stage = Stage(f"http://127.0.0.1:{listener.getsockname()[1]}", chain)
+    stage = Stage(f"http://127.0.0.1:{listener.getsockname()[1]}", chain, key)
     try:
         deadline = time.monotonic() + 10
         while not server.started or Client(stage.url, None).request("GET", "/readyz").status == 500:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
-_AT_ONCE = 64
+_AT_ONCE = 32
 _LONGEST_ANSWER = 1024 * 1024
 
 type Rlp = bytes | Sequence[Rlp]
