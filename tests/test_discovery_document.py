@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -53,11 +54,15 @@ def listed(*orchestrators: Orchestrator, max_price: int | None = None, **changes
     given: dict[str, Any] = {
         "registry": ((ALICE, ""), (BOB, ""), (CAROL, "")),
         "payable": frozenset({ALICE, BOB, CAROL}),
-        "max_price": None if max_price is None else Fraction(max_price),
+        "ceiling": lambda models, kind: None if max_price is None else Fraction(max_price),
         "max_ticket_ev_wei": Fraction(10**12),
         **changes,
     }
     return document.entries(orchestrators, {}, Rules(**given))
+
+
+def anything(models: Sequence[tuple[int, str]], kind: str) -> None:
+    """No ceiling."""
 
 
 def names(found: list[Entry], query: str = "") -> list[str]:
@@ -385,11 +390,11 @@ def test_an_orchestrator_needs_something_to_sell_and_somebody_we_may_pay() -> No
 
 def test_without_an_offer_the_owner_of_a_registered_address_is_who_would_be_paid() -> None:
     quiet = Orchestrator(address=HERE, info=None, runners=(runner(),))
-    rules = Rules(registry=(), payable=frozenset({ALICE}), max_price=None, max_ticket_ev_wei=Fraction(1))
+    rules = Rules(registry=(), payable=frozenset({ALICE}), ceiling=anything, max_ticket_ev_wei=Fraction(1))
     assert [entry.recipient for entry in document.entries([quiet], {HERE: ALICE}, rules)] == [ALICE]
     assert document.entries([quiet], {HERE: BOB}, rules) == []
     assert document.entries([quiet], {}, rules) == []
-    anybody = Rules(registry=(), payable=frozenset({""}), max_price=None, max_ticket_ev_wei=Fraction(1))
+    anybody = Rules(registry=(), payable=frozenset({""}), ceiling=anything, max_ticket_ev_wei=Fraction(1))
     assert len(document.entries([quiet], {}, anybody)) == 1
 
 
@@ -409,6 +414,27 @@ def test_what_costs_more_than_the_ceiling_is_left_out_offer_by_offer() -> None:
     assert entry.names == ["live-video-to-video/cheap", "studio/cheap"]
     assert entry.price is None
     assert listed(orchestrator("dear", ALICE, runner("dear", "501")), max_price=500) == []
+
+
+def test_a_capability_s_own_ceiling_stands_in_place_of_the_one_for_all_and_is_not_for_runners() -> None:
+    """As for payments: 500 for model m, 10 for everything else; runners name no capability."""
+
+    def ceiling(models: Sequence[tuple[int, str]], kind: str) -> Fraction:
+        return Fraction(500 if (35, "m") in models else 10)
+
+    (entry,) = listed(
+        orchestrator(
+            "orch",
+            ALICE,
+            runner("live-video-to-video/m", "11"),
+            runner("b", "10"),
+            capabilities=(capability("m", 300), capability("n", 11)),
+            price=Fraction(10),
+        ),
+        ceiling=ceiling,
+    )
+    assert entry.names == ["live-video-to-video/m", "studio/b"]
+    assert entry.price == 10
 
 
 # -- Filters and order -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The list of orchestrators: who may stand on it, in which order, filtered, and as the JSON gateways read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from urllib.parse import parse_qsl
@@ -10,6 +10,10 @@ from signing.discovery.offers import Capability, Info, Runner, runner_to_row
 
 PIXELS_PER_SECOND = 1280 * 720 * 30  # what 720p-pixel-seconds are counted in
 SECONDS_PER_HOUR = 3600
+type Ceiling = Callable[[Sequence[tuple[int, str]], str], Fraction | None]
+"""The most that may be asked for a unit of work, in wei, None for any: by (capability, model) pairs and job type."""
+
+_JOB_TYPES = {"seconds": "live", "720p-pixel-seconds": "lv2v", "fixed": "fixed"}
 _MOST_FILTER_VALUES = 64
 _UNRANKED = 1_000_000
 
@@ -32,12 +36,12 @@ class Rules:
     """What is sold through us.
 
     `registry` has (address, service URI) of the active set in stake order. `payable` are the recipients that the
-    policy lets be paid, "" standing for one we do not know. `max_price` is wei per unit, None for any.
+    policy lets be paid, "" standing for one we do not know.
     """
 
     registry: tuple[tuple[str, str], ...]
     payable: frozenset[str]
-    max_price: Fraction | None
+    ceiling: Ceiling
     max_ticket_ev_wei: Fraction
 
 
@@ -86,9 +90,9 @@ def entries(orchestrators: Sequence[Orchestrator], registered_at: Mapping[str, s
             address=orchestrator.address,
             recipient=recipient,
             rank=ranks.get(recipient, _UNRANKED),
-            price=info.price if info and _is_affordable(info.price, rules) else None,
-            capabilities=tuple(each for each in info.capabilities if _is_affordable(each.price, rules)) if info else (),
-            runners=tuple(each for each in orchestrator.runners if _is_affordable(Fraction(each.price), rules)),
+            price=info.price if info and info.price and _is_allowed(info.price, rules.ceiling((), "")) else None,
+            capabilities=_affordable(info.capabilities, rules.ceiling) if info else (),
+            runners=tuple(each for each in orchestrator.runners if _is_affordable(each, rules.ceiling)),
         )
         if entry.capabilities or entry.runners:
             found.append(entry)
@@ -138,8 +142,19 @@ def wei_per_hour(runner: Runner) -> Fraction | None:
     return Fraction(runner.price) * SECONDS_PER_HOUR * (1 if runner.unit == "seconds" else PIXELS_PER_SECOND)
 
 
-def _is_affordable(price: Fraction | None, rules: Rules) -> bool:
-    return price is not None and (rules.max_price is None or price <= rules.max_price)
+def _affordable(capabilities: Sequence[Capability], ceiling: Ceiling) -> tuple[Capability, ...]:
+    return tuple(
+        each for each in capabilities if _is_allowed(each.price, ceiling(((each.number, each.model),), "lv2v"))
+    )
+
+
+def _is_affordable(runner: Runner, ceiling: Ceiling) -> bool:
+    """A capability's own ceiling is not for runners, which are paid without naming one."""
+    return _is_allowed(Fraction(runner.price), ceiling((), _JOB_TYPES[runner.unit]))
+
+
+def _is_allowed(price: Fraction, most: Fraction | None) -> bool:
+    return most is None or price <= most
 
 
 def _fits(runner: Runner, filters: Filters) -> bool:

@@ -66,7 +66,7 @@ def build(
             recipients,
             chain.view,
             Limits(
-                max_price=settings.MAX_PRICE_PER_UNIT or None,
+                ceiling=lambda models, kind, most=settings.MAX_PRICE_PER_UNIT: most or None,
                 max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
                 keep_seconds=settings.DISCOVERY_KEEP_SECONDS,
             ),

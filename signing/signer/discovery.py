@@ -12,7 +12,7 @@ from typing import Any
 from signing.chain.view import ChainView
 from signing.discovery import document, offers
 from signing.discovery.addresses import usable
-from signing.discovery.document import BadFilter, Entry, Orchestrator, Rules
+from signing.discovery.document import BadFilter, Ceiling, Entry, Orchestrator, Rules
 from signing.signer.database import Database
 from signing.signer.recipients import Recipients
 from signing.signer.refusals import Refused, Unavailable
@@ -34,9 +34,9 @@ type Ages = tuple[datetime | None, datetime | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is not sold through us. `max_price` is wei per unit, None for any; rows live for `keep_seconds`."""
+    """What is not sold through us, and for how long an answer counts."""
 
-    max_price: Fraction | None
+    ceiling: Ceiling
     max_ticket_ev_wei: Fraction
     keep_seconds: int
 
@@ -89,7 +89,7 @@ class Listing:
             Rules(
                 registry=view.orchestrators,
                 payable=await self._payable(recipients, view.active_recipients),
-                max_price=self._limits.max_price,
+                ceiling=self._limits.ceiling,
                 max_ticket_ev_wei=self._limits.max_ticket_ev_wei,
             ),
         )
