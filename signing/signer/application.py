@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
+from signing.discovery.document import same_for_all
 from signing.pm.ceilings import TicketLimits
 from signing.signer.asgi import Signer
 from signing.signer.authentication import Authentication
@@ -66,7 +67,7 @@ def build(
             recipients,
             chain.view,
             Limits(
-                ceiling=lambda models, kind, most=settings.MAX_PRICE_PER_UNIT: most or None,
+                ceiling=same_for_all(settings.MAX_PRICE_PER_UNIT),
                 max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
                 keep_seconds=settings.DISCOVERY_KEEP_SECONDS,
             ),
