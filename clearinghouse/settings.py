@@ -1,6 +1,9 @@
 """Every setting of the clearinghouse, read from the environment once; docs/settings.md explains each."""
 
+import contextlib
+import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from clearinghouse import environment as env
@@ -19,10 +22,19 @@ def _secret_key() -> str:
         return given
     path = LOCAL_DIR / "secret_key"
     if not path.exists():
-        LOCAL_DIR.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48))
+        _keep_once(path, secrets.token_urlsafe(48))
     return path.read_text()
+
+
+def _keep_once(path: Path, text: str) -> None:
+    """Writes a file of our own whole or not at all; of several processes that start at once the first one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(draft)
+    Path(draft).unlink()
 
 
 def _database_url() -> str:

@@ -138,6 +138,19 @@ def test_every_role_is_refused_what_is_not_its_business(roles: dict[str, psycopg
     assert tried == sum(map(len, FORBIDDEN.values())) > 60
 
 
+def test_the_web_can_only_wish_for_a_funding(roles: dict[str, psycopg.Connection]) -> None:
+    staff = builders.user().pk
+    wish = (
+        "INSERT INTO signing_treasurytransaction"
+        " (id, kind, sender, deposit_wei, reserve_wei, requested_by_id, status, from_address, nonce, tx_hash, error)"
+        " VALUES (gen_random_uuid(), 'fund', '0x', 1, 0, %s, %s, '', %s, '', '')"
+    )
+    for status, nonce in (("signed", None), ("confirmed", None), ("requested", 7)):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="starts as a request"):
+            roles["web"].execute(wish, [staff, status, nonce])
+    roles["web"].execute(wish, [staff, "requested", None])
+
+
 def test_every_role_can_do_its_own_work(roles: dict[str, psycopg.Connection]) -> None:
     for service, statements in ALLOWED.items():
         for statement in statements:

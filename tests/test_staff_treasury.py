@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from accounts.models import AuditEntry, User
-from billing import ledger
+from billing import ledger, postings
 from signing.models import ChainEvent, ChainSnapshot, Redemption, TreasuryTransaction
 from signing.treasury import alerts, overview, runway
 from signing.treasury.runway import Outflow
@@ -214,6 +214,20 @@ def test_a_foreign_ticket_and_a_short_payment_are_told(settings: Settings, staff
     page = staff.get("/treasury/").content.decode()
     assert "Unmatched" in page
     assert "Short" in page
+
+
+@pytest.mark.django_db
+def test_ether_that_left_a_wallet_unasked_is_told(settings: Settings) -> None:
+    price(settings)
+    snapshot()
+    account = postings.Account
+    ledger.book(
+        kind="wallet_departure",
+        reference="wallet:0x01:77",
+        occurred_at=timezone.now(),
+        transfers=[postings.eth(account(postings.ETH_WORLD), account(postings.TREASURY_WALLET, "0x01"), 3 * ETH)],
+    )
+    assert told()[0].startswith("3.0000 ETH left a wallet of ours")
 
 
 @pytest.mark.django_db

@@ -59,3 +59,17 @@ CREATE INDEX payment_by_session ON signing_payment (customer_id, session_id);
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON signing_payment
     FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON signing_payment EXECUTE FUNCTION billing_refuse_change();
+
+-- The web writes down what staff wish for; everything the chain made of it is written by the treasury worker.
+CREATE FUNCTION signing_check_wish() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF current_user = 'clearinghouse_web' AND (
+        NEW.status <> 'requested' OR NEW.from_address <> '' OR NEW.nonce IS NOT NULL
+        OR NEW.raw_transaction IS NOT NULL OR NEW.tx_hash <> '' OR NEW.block_number IS NOT NULL
+    ) THEN
+        RAISE EXCEPTION 'a funding request starts as a request' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER wish_only BEFORE INSERT ON signing_treasurytransaction
+    FOR EACH ROW EXECUTE FUNCTION signing_check_wish();

@@ -10,6 +10,7 @@ from django.db.models import F, Sum
 
 from accounts import moments
 from billing import display
+from billing.models import Journal
 from signing.models import Redemption, TreasuryTransaction
 from signing.treasury.overview import Overview
 
@@ -29,7 +30,7 @@ class Alert:
 
 def of(view: Overview) -> list[Alert]:
     """The worst first."""
-    found = [*_reading(view), *_lock(view), *_funds(view), *_redemptions(view), *_requests(view)]
+    found = [*_reading(view), *_lock(view), *_funds(view), *_redemptions(view), *_departures(view), *_requests(view)]
     return sorted(found, key=lambda alert: alert.kind != "bad")
 
 
@@ -105,6 +106,20 @@ def _redemptions(view: Overview) -> Iterator[Alert]:
             text=f"In the last {REMEMBERED.days} days {display.eth_text(unpaid_wei)} went unpaid and can never be"
             " claimed. Orchestrators that lost money stop serving us: keep deposit and reserve full.",
             since=short.values_list("event__block_time", flat=True)[0],
+        )
+
+
+def _departures(view: Overview) -> Iterator[Alert]:
+    """Ether that left a wallet of ours in no transaction we know: the books follow the chain, a person has to ask."""
+    left = Journal.objects.filter(kind="wallet_departure", occurred_at__gte=view.now - REMEMBERED)
+    for journal in left.order_by("-occurred_at")[:3]:
+        wei = sum(transfer.amount_wei or 0 for transfer in journal.transfers.all())
+        yield Alert(
+            kind="bad",
+            title=f"{display.eth_text(wei)} left a wallet of ours without being asked to",
+            text="No funding of ours explains it. If nobody here sent it, the wallet's key is in other hands: move"
+            " what is left and change the key.",
+            since=journal.occurred_at,
         )
 
 
