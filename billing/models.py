@@ -107,6 +107,32 @@ class EthUsdRate(models.Model):
         constraints = [models.UniqueConstraint(fields=["feed_address", "feed_round"], name="one_rate_per_round")]
 
 
+class Markup(models.Model):
+    """What is added to the network cost from a moment on, for one customer or for all without their own; written once.
+
+    The row that came into force last counts. Without `bps` it ends what was before: a customer's falls back to the
+    default, the default to the setting.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="markups")
+    bps = models.PositiveIntegerField(null=True, blank=True, help_text="Hundredths of a percent.")
+    reason = models.CharField(max_length=200)
+    valid_from = models.DateTimeField(db_default=Now())
+    made_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="markup_at_most_tenfold", condition=models.Q(bps=None) | models.Q(bps__lte=100_000)
+            ),
+            models.CheckConstraint(
+                name="markup_not_backdated", condition=models.Q(valid_from__gte=models.F("made_at"))
+            ),
+        ]
+        indexes = [models.Index(fields=["customer", "-id"], name="markup_by_customer")]
+
+
 class Usage(models.Model):
     """One charge, exact and written once: the sub-ledger behind account 2100.
 

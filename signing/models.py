@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Customer, User
-from billing.fields import WeiField
+from billing.fields import NanoUsdField, WeiField
 from billing.models import Journal
 
 
@@ -257,3 +257,100 @@ class Orchestrator(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["due_at"], name="orchestrator_by_due")]
+
+
+class Stop(models.Model):
+    """A kill switch somebody threw: while it is not lifted, every signer refuses what it names.
+
+    `subject` is empty for everything, the number of a customer or an API key, or a lower-case address.
+    """
+
+    class Scope(models.TextChoices):
+        ALL = "all", "All signing"
+        CUSTOMER = "customer", "One customer"
+        API_KEY = "api_key", "One API key"
+        RECIPIENT = "recipient", "One recipient"
+        SENDER = "sender", "One sender key"
+
+    scope = models.CharField(max_length=10, choices=Scope.choices)
+    subject = models.CharField(max_length=42, blank=True)
+    reason = models.CharField(max_length=200)
+    set_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    set_at = models.DateTimeField(db_default=Now(), editable=False)
+    lifted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    lifted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["scope", "subject"], condition=models.Q(lifted_at=None), name="one_standing_stop"
+            ),
+            models.CheckConstraint(
+                name="all_has_no_subject",
+                condition=models.Q(scope="all", subject="") | (~models.Q(scope="all") & ~models.Q(subject="")),
+            ),
+            models.CheckConstraint(
+                name="lifted_by_somebody",
+                condition=models.Q(lifted_at=None, lifted_by=None)
+                | models.Q(lifted_at__isnull=False, lifted_by__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_scope_display()} {self.subject}".strip()
+
+
+class PriceCeiling(models.Model):
+    """The most an orchestrator may ask for `per_units` units, before markup; written once.
+
+    Of one scope, subject and unit the row that came into force last counts. Without a limit it ends what was before.
+    """
+
+    class Scope(models.TextChoices):
+        GLOBAL = "global", "Everything"
+        CAPABILITY = "capability", "One capability or model"
+        CUSTOMER = "customer", "One customer"
+        API_KEY = "api_key", "One API key"
+
+    class Unit(models.TextChoices):
+        PIXEL = "pixel", "pixel"
+        SECOND = "second", "second"
+        JOB = "job", "job"
+
+    scope = models.CharField(max_length=10, choices=Scope.choices)
+    capability = models.IntegerField(null=True, blank=True, help_text="The network's number of the capability.")
+    model = models.CharField(max_length=256, blank=True, help_text="Empty: all models of the capability without one.")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    unit = models.CharField(max_length=6, choices=Unit.choices)
+    limit_wei = WeiField(null=True, blank=True)
+    limit_nano_usd = NanoUsdField(null=True, blank=True)
+    per_units = models.BigIntegerField(default=1)
+    valid_from = models.DateTimeField(db_default=Now())
+    made_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="ceiling_has_its_subject",
+                condition=models.Q(scope="global", capability=None, model="", customer=None, api_key=None)
+                | models.Q(scope="capability", capability__isnull=False, customer=None, api_key=None)
+                | models.Q(scope="customer", capability=None, model="", customer__isnull=False, api_key=None)
+                | models.Q(scope="api_key", capability=None, model="", customer=None, api_key__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="ceiling_in_one_currency",
+                condition=(models.Q(limit_wei=None) | models.Q(limit_nano_usd=None))
+                & (models.Q(limit_wei=None) | models.Q(limit_wei__gt=0))
+                & (models.Q(limit_nano_usd=None) | models.Q(limit_nano_usd__gt=0)),
+            ),
+            models.CheckConstraint(name="ceiling_per_something", condition=models.Q(per_units__gt=0)),
+            models.CheckConstraint(
+                name="ceiling_not_backdated", condition=models.Q(valid_from__gte=models.F("made_at"))
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["customer", "-id"], name="ceiling_by_customer"),
+            models.Index(fields=["api_key", "-id"], name="ceiling_by_key"),
+        ]

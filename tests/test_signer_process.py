@@ -21,6 +21,7 @@ from eth_account import Account
 
 from clearinghouse.embedded import free_port
 from sandbox.chain.client import SandboxChain
+from signing import stops
 from signing.signer.keystore import Keystore
 from tests import builders, chain_cast
 from tests.signer_stage import Answer, Client, check_tickets, offer, rows, wallet
@@ -210,6 +211,26 @@ def test_a_signer_killed_at_work_loses_no_payment_and_charges_none_twice(world: 
     booked = {(bytes(row["recipient_rand_hash"]), row["first_nonce"]) for row in paid}
     given = {(answer.payment.ticket_params.recipient_rand_hash, answer.nonces[0]) for answer in answers.values()}
     assert booked == given
+
+
+def test_two_signer_processes_stop_within_two_seconds(world: World) -> None:
+    staff = builders.user()
+    with signer_process(world) as (_, url), signer_process(world) as (_, other_url):
+        client, owner = gateway(url)
+        clients = [client, Client(other_url, client.key)]
+
+        def statuses() -> list[int]:
+            return [each.pay(orchestrator=world.offer(price=(1, 1)), type="fixed").status for each in clients]
+
+        assert statuses() == [200, 200]
+        stop = stops.throw(scope="customer", subject=str(owner.pk), reason="drill", user=staff)
+        deadline = time.monotonic() + 2
+        while statuses() != [402, 402]:
+            assert time.monotonic() < deadline
+        stops.lift(stop, user=staff)
+        deadline = time.monotonic() + 2
+        while statuses() != [200, 200]:
+            assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from signing.pm.quotes import fixed_text, rational_text
 from signing.pm.tickets import MAX_UINT256
 
 CONFIGURED_CEILING = "configured maximum price"
+CUSTOMER_CEILING = "account maximum price"
+KEY_CEILING = "API key maximum price"
 REQUEST_CEILING = "request maxPrice"
 INITIAL_CEILING = "initial session price"
 

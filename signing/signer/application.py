@@ -15,10 +15,12 @@ from signing.signer.discovery import Introductions, Limits, Listing
 from signing.signer.house import House
 from signing.signer.keystore import SigningKey
 from signing.signer.payments import Chain, Payments, Terms
+from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
 from signing.signer.senders import Senders
 from signing.signer.sessions import mac_keys
+from signing.signer.stops import Stops
 
 
 def build(
@@ -46,14 +48,16 @@ def build(
         batch=batch,
         recipients=recipients,
         rates=rates,
+        stops=Stops(connections),
+        price_rules=PriceRules(
+            connections, max_price_per_unit=settings.MAX_PRICE_PER_UNIT, markup_bps=settings.MARKUP_BPS
+        ),
         terms=Terms(
             limits=TicketLimits(
                 max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
                 max_total_ev_wei=settings.MAX_TOTAL_EV_WEI,
                 deposit_multiplier=settings.DEPOSIT_MULTIPLIER,
             ),
-            max_price_per_unit=settings.MAX_PRICE_PER_UNIT,
-            markup_bps=settings.MARKUP_BPS,
             mac_keys=mac_keys([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]),
         ),
     )

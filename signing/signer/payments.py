@@ -22,11 +22,13 @@ from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
 from signing.signer.keystore import SigningKey
 from signing.signer.nonces import Nonces
+from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
 from signing.signer.refusals import RefreshSession, Refused, Unavailable
 from signing.signer.senders import Senders
 from signing.signer.sessions import Session
+from signing.signer.stops import Stops
 
 # An orchestrator takes 600 nonces for one rand hash, and one payment may add 100.
 _REFRESH_FROM_NONCE = 500
@@ -45,11 +47,9 @@ class Chain(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the operator allows and takes. `max_price_per_unit` is wei per unit, 0 for any."""
+    """What the operator allows of every ticket, and the keys that seal states."""
 
     limits: ceilings.TicketLimits
-    max_price_per_unit: Fraction
-    markup_bps: int
     mac_keys: Sequence[bytes]
 
 
@@ -75,6 +75,8 @@ class Payments:
         batch: Batch,
         recipients: Recipients,
         rates: Rates,
+        stops: Stops,
+        price_rules: PriceRules,
         terms: Terms,
     ) -> None:
         self._senders = senders
@@ -83,6 +85,8 @@ class Payments:
         self._batch = batch
         self._recipients = recipients
         self._rates = rates
+        self._stops = stops
+        self._price_rules = price_rules
         self._terms = terms
         self._nonces = Nonces()
         self._turns = sessions.Turns()
@@ -114,7 +118,10 @@ class Payments:
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
             _check_auth_token(request.orchestrator, self._database.now_ns())
-            await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
+            recipient = request.orchestrator.ticket_params.recipient
+            await self._stops.check(caller, sender=key.address, recipient=recipient)
+            await self._recipients.check(recipient, view.active_recipients)
+            await self._price_rules.refresh()
             rate_id = await self._rates.row_of(view.rate)
             work = (key, caller, request, session, digest, view, rate_id)
             if key.is_local:
@@ -202,7 +209,7 @@ class Payments:
         funds = view.funds_of(key.address)
         self._check_ticket_params(params, view, funds, count=1)
         creation_round, creation_hash = self._creation(params, view)
-        quote = self._quote(request, session, view, funds, now_ns)
+        quote = self._quote(caller, request, session, view, funds, now_ns)
 
         first = Ticket(
             recipient=params.recipient,
@@ -257,7 +264,7 @@ class Payments:
             "fee_wei": math.ceil(quote.fee_wei),
             "cost_wei": quote.cost_wei,
             "rate": rate_id,
-            "markup_bps": self._terms.markup_bps,
+            "markup_bps": self._price_rules.markup_bps(caller.customer_id, now_ns=now_ns),
             "face_value_wei": params.face_value,
             "win_prob": params.win_prob,
             "creation_round": creation_round,
@@ -310,17 +317,23 @@ class Payments:
             self._nonces.release(draft.counter)
 
     def _quote(
-        self, request: PaymentRequest, session: Session, view: ChainView, funds: ceilings.SenderFunds, now_ns: int
+        self,
+        caller: Caller,
+        request: PaymentRequest,
+        session: Session,
+        view: ChainView,
+        funds: ceilings.SenderFunds,
+        now_ns: int,
     ) -> quotes.Quote:
         """The price of the work since the last payment, held against every ceiling and limit."""
         offer, params = request.orchestrator, request.orchestrator.ticket_params
         seconds = session.seconds_until(now_ns)
         quotes.billable_units(request.kind, seconds, request.in_pixels)
-        configured = self._terms.max_price_per_unit or None
+        rate = view.rate.nano_usd_per_eth
         ceilings.check_price(
             offer.price(),
             [
-                (ceilings.CONFIGURED_CEILING, configured),
+                *self._price_rules.ceilings(caller, request, now_ns=now_ns, nano_usd_per_eth=rate),
                 (ceilings.REQUEST_CEILING, ceilings.parse_max_price(request.max_price, request.kind)),
                 (ceilings.INITIAL_CEILING, None if session.is_new else session.state.initial_price()),
             ],

@@ -1,0 +1,42 @@
+"""The kill switches: what staff stopped is not signed, in every process within a second."""
+
+from signing.pm.state import address_text
+from signing.signer.authentication import Caller
+from signing.signer.database import Database
+from signing.signer.fresh import Fresh
+from signing.signer.refusals import Refused, Unavailable
+
+_STANDING = "SELECT scope, subject FROM signing_stop WHERE lifted_at IS NULL"
+
+type Stopped = frozenset[tuple[str, str]]
+
+
+class Stops:
+    """What stands stopped, as of a second ago at most."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._fresh: Fresh[Stopped] = Fresh(self._read, empty=frozenset())
+
+    async def check(self, caller: Caller, *, sender: bytes, recipient: bytes) -> None:
+        """Raises Refused where somebody stopped a part of this payment, or DatabaseUnavailable.
+
+        What is ours to repair is 503: sessions live through it. Customers, keys and recipients are stopped for good.
+        """
+        stopped = await self._fresh.get()
+        if not stopped:
+            return
+        if ("all", "") in stopped:
+            raise Unavailable("signing_stopped", "the operator stopped all signing for now, try again later")
+        if ("customer", str(caller.customer_id)) in stopped:
+            raise Refused(402, "account_frozen", "the operator stopped payments of this account")
+        if ("api_key", str(caller.api_key_id)) in stopped:
+            raise Refused(402, "account_frozen", "the operator stopped payments with this API key")
+        if ("recipient", address_text(recipient)) in stopped:
+            raise Refused(403, "recipient_stopped", "the operator stopped payments to the ticket's recipient")
+        if ("sender", address_text(sender)) in stopped:
+            raise Unavailable("signing_stopped", "the operator stopped the account's sender for now, try again later")
+
+    async def _read(self) -> Stopped:
+        rows = await self._database.fetch(_STANDING)
+        return frozenset((str(scope), str(subject)) for scope, subject in rows)

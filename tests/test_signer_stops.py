@@ -1,0 +1,164 @@
+"""The kill switch: what staff stopped is refused by every signer, and nothing of it is signed or charged."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from django.db import IntegrityError, ProgrammingError, connection, transaction
+
+from accounts.models import ApiKey, AuditEntry, Customer
+from signing import stops
+from signing.models import Stop
+from signing.signer.keystore import Keystore
+from tests import builders
+from tests.signer_stage import KEY, RECIPIENT, Answer, Client, Stage, offer, rows, running_signer, wallet
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CREDIT = 10**12
+OUR_SENDER = "0x" + Keystore(KEY).address.hex()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with running_signer() as running:
+        yield running
+
+
+def until(pay: Callable[[], Answer], status: int, *, seconds: float = 2.0) -> Answer:
+    """The first answer with this status; it has to come within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (answer := pay()).status != status:
+        assert time.monotonic() < deadline, answer.body
+        time.sleep(0.01)
+    return answer
+
+
+def pays(client: Client) -> Callable[[], Answer]:
+    return lambda: client.pay(orchestrator=offer(price=(1, 1)), type="fixed")
+
+
+def subject_of(scope: str, owner: Customer) -> str:
+    key = ApiKey.objects.get(customer=owner)
+    return {
+        "all": "",
+        "customer": str(owner.pk),
+        "api_key": str(key.pk),
+        "recipient": "0x" + RECIPIENT.hex(),
+        "sender": OUR_SENDER,
+    }[scope]
+
+
+@pytest.mark.parametrize(
+    ("scope", "status", "code", "spares_others"),
+    [
+        ("all", 503, "signing_stopped", False),
+        ("sender", 503, "signing_stopped", False),
+        ("customer", 402, "account_frozen", True),
+        ("api_key", 402, "account_frozen", True),
+        ("recipient", 403, "recipient_stopped", False),
+    ],
+)
+def test_what_is_stopped_is_refused_until_the_stop_is_lifted(
+    scope: str, status: int, code: str, spares_others: bool
+) -> None:
+    staff = builders.user()
+    with running_signer() as stage:
+        client, owner = stage.gateway(dollars_nano=CREDIT)
+        other, _ = stage.gateway(dollars_nano=CREDIT)
+        assert pays(client)().status == 200
+        stop = stops.throw(scope=scope, subject=subject_of(scope, owner), reason="drill", user=staff)
+        answer = until(pays(client), status)
+        assert answer.code == code
+        assert ("retry-after" in answer.headers) == (status == 503)
+        before = (wallet(owner), len(rows(owner)))
+        assert {pays(client)().status for _ in range(5)} == {status}
+        assert (wallet(owner), len(rows(owner))) == before
+        assert pays(other)().status == (200 if spares_others else status)
+        assert stops.lift(stop, user=staff)
+        assert until(pays(client), 200).nonces == [1]
+
+
+@pytest.mark.parametrize("scope", ["customer", "api_key", "recipient", "sender"])
+def test_a_stop_of_somebody_else_stops_nobody(scope: str) -> None:
+    staff = builders.user()
+    with running_signer() as stage:
+        client, _ = stage.gateway(dollars_nano=CREDIT)
+        _, other = stage.gateway(dollars_nano=CREDIT)
+        subject = subject_of(scope, other) if scope in {"customer", "api_key"} else "0x" + "77" * 20
+        stops.throw(scope=scope, subject=subject, reason="drill", user=staff)
+        deadline = time.monotonic() + 1.3
+        while time.monotonic() < deadline:
+            assert pays(client)().status == 200
+            time.sleep(0.05)
+
+
+def test_a_session_lives_through_a_stop_of_all_signing_and_is_charged_once(stage: Stage) -> None:
+    staff = builders.user()
+    client, owner = stage.gateway(dollars_nano=CREDIT)
+    first = client.pay(orchestrator=offer(), type="fixed")
+    follow_up = {"orchestrator": offer(), "type": "fixed", "ManifestID": "m", "state": first.json["state"]}
+    lost = client.pay(**follow_up)
+    stop = stops.throw(scope="all", subject="", reason="drill", user=staff)
+    until(lambda: client.pay(**follow_up), 503)
+    stops.lift(stop, user=staff)
+    again = until(lambda: client.pay(**follow_up), 200)
+    assert again.body == lost.body
+    assert len(rows(owner)) == 2
+
+
+def test_a_stop_is_thrown_once_and_lifted_once_and_told_both_times() -> None:
+    staff, owner = builders.user(), builders.customer()
+    stop = stops.throw(scope="customer", subject=str(owner.pk), reason="stolen card", user=staff)
+    with pytest.raises(stops.AlreadyStopped):
+        stops.throw(scope="customer", subject=str(owner.pk), reason="again", user=staff)
+    assert stops.lift(stop, user=staff)
+    assert not stops.lift(stop, user=staff)
+    noted = AuditEntry.objects.filter(action__startswith="stop.").order_by("id")
+    told = [(entry.action, entry.actor, entry.customer) for entry in noted]
+    assert told == [("stop.set", staff, owner), ("stop.lifted", staff, owner)]
+    assert stops.throw(scope="customer", subject=str(owner.pk), reason="again", user=staff).pk != stop.pk
+
+
+def test_what_was_stopped_stays_as_it_was_written() -> None:
+    staff = builders.user()
+    stop = stops.throw(scope="all", subject="", reason="drill", user=staff)
+    changes = [
+        f"UPDATE signing_stop SET reason = 'x' WHERE id = {stop.pk}",
+        f"UPDATE signing_stop SET subject = 'x', lifted_at = now(), lifted_by_id = {staff.pk}",
+        "DELETE FROM signing_stop",
+    ]
+    for change in changes:
+        with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(change)
+    stops.lift(stop, user=staff)
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE signing_stop SET lifted_at = NULL, lifted_by_id = NULL")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Stop.objects.create(scope="all", subject="x", reason="drill", set_by=staff)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Stop.objects.create(scope="customer", subject="", reason="drill", set_by=staff)
+
+
+@pytest.mark.parametrize("service", ["signer", "worker", "treasury"])
+def test_only_the_web_throws_stops_and_it_changes_no_other_column(service: str) -> None:
+    with connection.cursor() as cursor:
+        for role, statement in [
+            (service, "INSERT INTO signing_stop (scope, subject, reason) VALUES ('all', '', 'x')"),
+            (service, "UPDATE signing_stop SET lifted_at = now()"),
+            (service, "INSERT INTO signing_priceceiling (scope) VALUES ('global')"),
+            (service, "INSERT INTO billing_markup (reason) VALUES ('x')"),
+            ("web", "UPDATE signing_stop SET reason = 'x'"),
+            ("web", "UPDATE signing_stop SET subject = 'x'"),
+            ("web", "DELETE FROM signing_stop"),
+            ("web", "UPDATE signing_priceceiling SET per_units = 2"),
+            ("web", "UPDATE billing_markup SET bps = 2"),
+            ("web", "DELETE FROM billing_markup"),
+        ]:
+            cursor.execute(f"SET ROLE clearinghouse_{role}")
+            try:
+                with pytest.raises(ProgrammingError) as refused:
+                    cursor.execute(statement)
+            finally:
+                cursor.execute("RESET ROLE")
+            assert isinstance(refused.value.__cause__, psycopg.errors.InsufficientPrivilege), statement
