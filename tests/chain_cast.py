@@ -51,9 +51,11 @@ def finalise(sandbox: SandboxChain) -> None:
     sandbox.mine(SAFE_DEPTH + 1)
 
 
-def fund(sandbox: SandboxChain, *, deposit: int, reserve: int, role: str = "treasury") -> dict[str, Any]:
+def fund(
+    sandbox: SandboxChain, *, deposit: int, reserve: int, role: str = "treasury", sender: str = ""
+) -> dict[str, Any]:
     """Straight from a dev account, without a row of ours."""
-    sender = sandbox.accounts["sender"].address
+    sender = sender or sandbox.accounts["sender"].address
     return sandbox.send(
         role, "TicketBroker", "fundDepositAndReserveFor", sender, deposit, reserve, value_wei=deposit + reserve
     )
@@ -78,10 +80,16 @@ class Issued:
 
 
 def sign_tickets(
-    sandbox: SandboxChain, *, face_value: int, count: int = 1, first_nonce: int = 1, role: str = "orchestrator"
+    sandbox: SandboxChain,
+    *,
+    face_value: int,
+    count: int = 1,
+    first_nonce: int = 1,
+    role: str = "orchestrator",
+    key: Keystore | None = None,
 ) -> Issued:
     """Tickets nobody wrote down: what somebody with a stolen key could make."""
-    key, rand = key_of(sandbox, "sender"), secrets.randbits(256)
+    key, rand = key or key_of(sandbox, "sender"), secrets.randbits(256)
     creation_round = sandbox.read("RoundsManager", "lastInitializedRound")
     tickets = tuple(
         Ticket(
@@ -110,18 +118,19 @@ def issue(
     role: str = "orchestrator",
     nano_usd_per_eth: int = 3_000 * 10**9,
     feed_round: int = 1,
+    key: Keystore | None = None,
 ) -> Issued:
     """Tickets charged to a customer and written down, as the signer's commit does."""
-    made = sign_tickets(sandbox, face_value=face_value, count=count, first_nonce=first_nonce, role=role)
+    made = sign_tickets(sandbox, face_value=face_value, count=count, first_nonce=first_nonce, role=role, key=key)
     first, session = made.tickets[0], uuid.uuid4()
     recipient = "0x" + first.recipient.hex()
-    key = owner.api_keys.first() or builders.api_key(owner)
+    api_key = owner.api_keys.first() or builders.api_key(owner)
     rate = builders.rate(nano_usd_per_eth, feed_round)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT usage_id, refusal FROM billing_debit"
             "(%s, %s, %s, 'app', 'live', %s, %s, 'ticket', 10, %s, %s, %s, 1500)",
-            [owner.pk, key.pk, session, recipient, count, face_value, count * face_value, rate],
+            [owner.pk, api_key.pk, session, recipient, count, face_value, count * face_value, rate],
         )
         usage_id, refusal = cursor.fetchone()
         assert refusal is None, refusal

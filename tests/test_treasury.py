@@ -228,7 +228,7 @@ def test_a_wish_for_somebody_else_s_deposit_is_never_signed(sandbox: SandboxChai
         funding.execute_pending(chain, key)
     row.refresh_from_db()
     assert (row.status, row.raw_transaction) == (Status.FAILED, None)
-    assert row.error == "Only the configured sender can be funded."
+    assert row.error == "Only a sender of our own can be funded."
     assert _sent(sandbox) == 0
 
 

@@ -25,11 +25,15 @@ _LARGEST_BIGINT = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """Whose events: one sender on one chain. `wallets` are the addresses whose keys are ours, lower-case."""
+    """Whose events: one sender on one chain.
+
+    `wallets` are the addresses whose keys are ours, `senders` all that sign tickets for us, lower-case.
+    """
 
     chain_id: int
     sender: str
     wallets: tuple[str, ...]
+    senders: tuple[str, ...]
 
     def events(self) -> QuerySet[ChainEvent]:
         return ChainEvent.objects.filter(chain_id=self.chain_id, sender=self.sender)

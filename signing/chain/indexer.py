@@ -1,10 +1,12 @@
-"""Follows the broker's events of our sender: provisional rows up to the newest block, books up to the final one.
+"""Follows the broker's events of our senders: provisional rows up to the newest block, books up to the final one.
 
-Each pass reads the network first and then writes in one transaction, under the lock of one cursor row. A pass
-that finds the cursor moved meanwhile gives up: somebody else did the work.
+Each pass reads the network first and then writes in one transaction, under the locks of its cursor rows. A pass
+that finds a cursor moved meanwhile gives up: somebody else did the work. All senders are booked together up to one
+block, because money moves between wallets and senders of ours.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +23,8 @@ from signing.chain.ethereum import Chain, ChainUnavailable, Header, Log, Receipt
 from signing.chain.events import Scope
 from signing.chain.price_feed import Rate
 from signing.chain.view import read_funds
-from signing.models import ChainCursor, TreasuryTransaction
+from signing.models import ChainCursor, ChainEvent, TreasuryTransaction
+from signing.sender_keys import followed
 
 log = logging.getLogger(__name__)
 
@@ -44,25 +47,47 @@ class Outcome:
 
 
 def index(chain: Chain) -> Outcome:
-    """One pass for the sender of the settings. Raises ChainUnavailable, BooksAheadOfChain, UnexpectedEvents."""
-    scope = our_scope(chain)
-    opened = _open(chain, scope)
+    """One pass for every sender of ours. Raises ChainUnavailable, BooksAheadOfChain, UnexpectedEvents."""
+    scopes = our_scopes(chain)
+    settled = _settle(chain, [scope for scope in scopes if is_open(scope)])
+    opened = [_open(chain, scope) for scope in scopes if not is_open(scope)]
+    if opened:
+        scopes = [scope for scope in our_scopes(chain) if is_open(scope)]
+    previewed = [_preview(chain, scope) for scope in scopes]
+    taken = [snapshots.take(chain, scope) for scope in scopes]
     return Outcome(
-        opened=opened,
-        settled_to_block=_settle(chain, scope),
-        previewed_to_block=_preview(chain, scope),
-        snapshot=snapshots.take(chain, scope),
+        opened=any(opened),
+        settled_to_block=settled,
+        previewed_to_block=max(previewed, default=0),
+        snapshot=any(taken),
     )
 
 
-def our_scope(chain: Chain) -> Scope:
-    """The sender of the settings and every wallet the books know. Raises ChainUnavailable without a sender."""
+def our_scopes(chain: Chain) -> list[Scope]:
+    """Each sender of ours, the configured one first, with every wallet the books know. Raises ChainUnavailable.
+
+    A sender's own wallet is known once its books are open.
+    """
     if not settings.SENDER_ADDRESS:
         raise ChainUnavailable("sender_not_configured", "SENDER_ADDRESS is not set")
-    sender = settings.SENDER_ADDRESS.lower()
+    chain_id = chain.chain_id()
+    senders = tuple(followed(chain_id))
     booked = LedgerAccount.objects.filter(number=TREASURY_WALLET, asset="ETH").values_list("party", flat=True)
-    wallets = {sender, settings.TREASURY_ADDRESS.lower(), *booked} - {""}
-    return Scope(chain_id=chain.chain_id(), sender=sender, wallets=tuple(sorted(wallets)))
+    opened = [sender for sender in senders if _has_cursor(f"booked:{chain_id}:{sender}")]
+    wallets = {settings.TREASURY_ADDRESS.lower(), *opened, *booked} - {""}
+    return [
+        Scope(chain_id=chain_id, sender=sender, senders=senders, wallets=tuple(sorted(wallets | {sender})))
+        for sender in senders
+    ]
+
+
+def is_open(scope: Scope) -> bool:
+    """Whether the opening balances of this sender are booked."""
+    return _has_cursor(cursor_name("booked", scope))
+
+
+def _has_cursor(name: str) -> bool:
+    return ChainCursor.objects.filter(name=name).exists()
 
 
 def cursor_name(purpose: str, scope: Scope) -> str:
@@ -71,15 +96,22 @@ def cursor_name(purpose: str, scope: Scope) -> str:
 
 
 def _open(chain: Chain, scope: Scope) -> bool:
-    """The opening balances, at the first final block anybody looks at; whatever came before is inside them."""
-    if ChainCursor.objects.filter(name=cursor_name("booked", scope)).exists():
+    """The opening balances; whatever came before is inside them.
+
+    The first sender's at the first final block anybody looks at; a later one's at the block where the books stand:
+    money that reached it from a wallet of ours before that has left that wallet in the books.
+    """
+    standing = ChainCursor.objects.filter(name__startswith=f"booked:{scope.chain_id}:").order_by("name").first()
+    target = chain.header(standing.block_number if standing else settings.FINALITY_TAG)
+    if standing and target.hash != standing.block_hash:
         return False
-    target = chain.header(settings.FINALITY_TAG)
     funds = read_funds(chain, scope.sender, block=target.number)
     facts = _facts(chain, scope, target, receipts={})
     _require_unchanged(chain, target)
     place = {"block_number": target.number, "block_hash": target.hash}
     with transaction.atomic():
+        if standing and not _is_still(standing):
+            return False
         _, is_ours = ChainCursor.objects.get_or_create(name=cursor_name("booked", scope), defaults=place)
         if not is_ours:
             return False
@@ -90,25 +122,49 @@ def _open(chain: Chain, scope: Scope) -> bool:
     return True
 
 
-def _settle(chain: Chain, scope: Scope) -> int:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stretch:
+    """What one sender's books have not seen yet."""
+
+    scope: Scope
+    cursor: ChainCursor
+    start: int
+    logs: list[Log]
+    times: dict[str, datetime]
+
+
+def _settle(chain: Chain, scopes: Sequence[Scope]) -> int:
     """Books everything up to the finality tag; the block it reached, or 0 when there was nothing new."""
-    cursor = ChainCursor.objects.get(name=cursor_name("booked", scope))
+    cursors = [ChainCursor.objects.get(name=cursor_name("booked", scope)) for scope in scopes]
     target = chain.header(settings.FINALITY_TAG)
-    if target.number < cursor.block_number or target.hash == cursor.block_hash:
+    if any(target.number < cursor.block_number for cursor in cursors):
         return 0
-    start = _last_sure_block(chain, scope, cursor)
-    logs, times = _read(chain, scope, first_block=start + 1, target=target)
-    facts = _facts(chain, scope, target, receipts=_our_receipts(chain, scope, logs, target))
+    if all(target.hash == cursor.block_hash for cursor in cursors):
+        return 0
+    stretches = [_stretch(chain, scope, cursor, target) for scope, cursor in zip(scopes, cursors, strict=True)]
+    logs = [entry for stretch in stretches for entry in stretch.logs]
+    facts = _facts(chain, scopes[0], target, receipts=_our_receipts(chain, scopes, logs, target))
     _require_unchanged(chain, target)
     with transaction.atomic():
-        if not _is_still(cursor):
-            return 0
-        events.replace(scope, logs, times, after_block=start, last_block=target.number)
-        rows = scope.events().filter(booked_at=None, block_number__lte=target.number)
-        rows = rows.select_related("redemption__payment").order_by("block_number", "log_index")
-        Booker(scope, facts).book(list(rows))
-        _move(cursor, target)
+        # In one order by everybody.
+        for cursor in sorted(cursors, key=lambda cursor: cursor.pk):
+            if not _is_still(cursor):
+                return 0
+        rows: list[ChainEvent] = []
+        for each in stretches:
+            events.replace(each.scope, each.logs, each.times, after_block=each.start, last_block=target.number)
+            unbooked = each.scope.events().filter(booked_at=None, block_number__lte=target.number)
+            rows += unbooked.select_related("redemption__payment")
+        Booker(scopes[0], facts).book(sorted(rows, key=lambda row: (row.block_number, row.log_index)))
+        for cursor in cursors:
+            _move(cursor, target)
     return target.number
+
+
+def _stretch(chain: Chain, scope: Scope, cursor: ChainCursor, target: Header) -> _Stretch:
+    start = _last_sure_block(chain, scope, cursor)
+    logs, times = _read(chain, scope, first_block=start + 1, target=target)
+    return _Stretch(scope=scope, cursor=cursor, start=start, logs=logs, times=times)
 
 
 def _preview(chain: Chain, scope: Scope) -> int:
@@ -181,13 +237,15 @@ def _rate(chain: Chain, target: Header) -> Rate | None:
     return rate
 
 
-def _our_receipts(chain: Chain, scope: Scope, logs: list[Log], target: Header) -> dict[str, Receipt]:
+def _our_receipts(chain: Chain, scopes: Sequence[Scope], logs: list[Log], target: Header) -> dict[str, Receipt]:
     """Of the treasury's transactions whose gas is not booked, and of those that fund, unlock or withdraw.
 
     Raises ChainUnavailable when an endpoint has a transaction's events but not its receipt: without it, a funding
     of our own would be booked as somebody else's.
     """
-    opening = ChainCursor.objects.get(name=cursor_name("opening", scope)).block_number
+    openings = ChainCursor.objects.filter(name__in=[cursor_name("opening", scope) for scope in scopes])
+    # The wallets came into the books with the first sender.
+    opening = min(cursor.block_number for cursor in openings)
     unbooked = TreasuryTransaction.objects.exclude(tx_hash="").filter(
         Q(block_number=None) & ~Q(status=TreasuryTransaction.Status.FAILED) | Q(block_number__gt=opening),
         gas_journal=None,

@@ -31,7 +31,7 @@ def take(chain: Chain, scope: Scope) -> bool:
         current_round=chain.call("RoundsManager", "currentRound", block=block),
         last_initialized_round=chain.call("RoundsManager", "lastInitializedRound", block=block),
         pool_size=chain.call("BondingManager", "getTranscoderPoolSize", block=block),
-        treasury_wei=sum(balance for wallet, balance in balances.items() if wallet != scope.sender),
+        treasury_wei=sum(balance for wallet, balance in balances.items() if wallet not in scope.senders),
         sender_wei=balances[scope.sender],
     )
     ChainSnapshot.objects.filter(read_at__lt=Now() - KEPT).delete()

@@ -122,7 +122,7 @@ def open_keystore(keystore_file: Path | None, password_file: Path | None, *, exp
     """
     if keystore_file is None or password_file is None:
         raise KeystoreUnusable("A keystore file and a password file must be set, such as SENDER_KEYSTORE_FILE.")
-    keystore = Keystore(_decrypt(keystore_file, password_file))
+    keystore = Keystore(decrypted(keystore_file, password_file))
     if expected_address and expected_address.lower() != keystore.checksum_address.lower():
         raise KeystoreUnusable(
             f"{keystore_file} holds the key of {keystore.checksum_address}, not of {expected_address}."
@@ -143,7 +143,8 @@ def encrypted(secret: bytes, password: str) -> str:
     return json.dumps(Account.encrypt(secret, password))
 
 
-def _decrypt(keystore_file: Path, password_file: Path) -> bytes:
+def decrypted(keystore_file: Path, password_file: Path) -> bytes:
+    """The key in a Web3 Secret Storage file. Raises KeystoreUnusable."""
     # Errors are raised without their cause: it could carry the password or the key in its arguments.
     try:
         wallet = json.loads(keystore_file.read_bytes())

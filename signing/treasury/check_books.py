@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from signing.chain import ethereum
 from signing.chain.ethereum import Chain
 from signing.chain.events import Scope
-from signing.chain.indexer import cursor_name, our_scope
+from signing.chain.indexer import cursor_name, our_scopes
 from signing.chain.view import read_funds
 from signing.models import ChainCursor
 
@@ -87,28 +87,33 @@ def chain_invariants() -> dict[str, int]:
         return dict.fromkeys((*names, "booked_blocks_not_on_chain"), 0)
     chain = ethereum.connect()
     try:
-        scope = our_scope(chain)
-        booked = _booked(scope)
-        if booked is None:
-            return dict.fromkeys((*names, "booked_blocks_not_on_chain"), 0)
-        return {
-            **dict(zip(names, _differences(chain, scope, booked), strict=True)),
-            "booked_blocks_not_on_chain": _vanished(chain, scope, booked),
-        }
+        figures = dict.fromkeys((*names, "booked_blocks_not_on_chain"), 0)
+        opened = [(scope, booked) for scope in our_scopes(chain) if (booked := _booked(scope)) is not None]
+        for scope, booked in opened:
+            deposit_wei, reserve_wei = _differences(chain, scope, booked)
+            figures["deposit_differs_from_chain_wei"] += deposit_wei
+            figures["reserve_differs_from_chain_wei"] += reserve_wei
+            figures["booked_blocks_not_on_chain"] += _vanished(chain, scope, booked)
+        # All senders' books stand at one block, and every wallet is in them once.
+        for scope, booked in opened[:1]:
+            figures["wallets_differ_from_chain_wei"] = _wallets_differ(chain, scope, booked)
+        return figures
     finally:
         chain.close()
 
 
-def _differences(chain: Chain, scope: Scope, booked: _Booked) -> tuple[int, int, int]:
+def _differences(chain: Chain, scope: Scope, booked: _Booked) -> tuple[int, int]:
     funds = read_funds(chain, scope.sender, block=booked.block_number)
-    wallets = {party for number, party in booked.wei if number == 1300} | set(scope.wallets)
     return (
         abs(booked.wei.get((1310, scope.sender), 0) - funds.deposit_wei),
         abs(booked.wei.get((1320, scope.sender), 0) - funds.reserve_wei),
-        sum(
-            abs(booked.wei.get((1300, wallet), 0) - chain.balance(wallet, block=booked.block_number))
-            for wallet in wallets
-        ),
+    )
+
+
+def _wallets_differ(chain: Chain, scope: Scope, booked: _Booked) -> int:
+    wallets = {party for number, party in booked.wei if number == 1300} | set(scope.wallets)
+    return sum(
+        abs(booked.wei.get((1300, wallet), 0) - chain.balance(wallet, block=booked.block_number)) for wallet in wallets
     )
 
 

@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import User
+from signing import sender_keys
 from signing.chain.ethereum import CallReverted, Chain, Receipt, RpcRefused
 from signing.models import TreasuryTransaction
 from signing.pm.tickets import keccak256
@@ -54,8 +55,8 @@ def request(
             raise InvalidFunding("invalid_amount", "Amounts are whole numbers of wei, not negative.")
     if not 0 < deposit_wei + reserve_wei <= LARGEST_FUNDING_WEI:
         raise InvalidFunding("invalid_amount", "Deposit and reserve together must be more than nothing.")
-    if not sender or sender.lower() != settings.SENDER_ADDRESS.lower():
-        raise InvalidFunding("unknown_sender", "Only the configured sender can be funded.")
+    if not sender or sender.lower() not in sender_keys.ours():
+        raise InvalidFunding("unknown_sender", "Only a sender of our own can be funded.")
     return TreasuryTransaction.objects.create(
         id=request_id or uuid.uuid4(),
         kind=TreasuryTransaction.Kind.FUND,
@@ -84,8 +85,8 @@ def execute_pending(chain: Chain, key: TransactionSigner) -> None:
 def _sign(chain: Chain, key: TransactionSigner, row: TreasuryTransaction) -> bool:
     """The one signature of a row, stored with its nonce before anything is sent."""
     # The row was written where pages are served; who may be paid is decided where the key is.
-    if row.sender != settings.SENDER_ADDRESS.lower():
-        return _fail(row, "Only the configured sender can be funded.")
+    if row.sender not in sender_keys.ours():
+        return _fail(row, "Only a sender of our own can be funded.")
     wallet, value_wei = key.checksum_address, row.deposit_wei + row.reserve_wei
     balance_wei = chain.balance(wallet, block="latest")
     if balance_wei < value_wei:
