@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from signing.chain.ethereum import Chain, ChainUnavailable, Header
+from signing.chain.ethereum import Chain, ChainUnavailable
 from signing.chain.price_feed import Rate, read_rate
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import ZERO_HASH
 
-__all__ = ["ChainView", "Rate", "Roster", "read_funds", "read_roster", "read_view"]
+__all__ = ["ChainView", "Rate", "Roster", "read_funds", "read_roster", "read_round_hashes", "read_view"]
 
 _NOBODY = "0x" + "00" * 20
 _LARGEST_POOL = 1_000
@@ -22,14 +22,21 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Roster:
-    """The slow part: who may be paid now. `pool_size` is the contract's own figure, as reserve limits use it."""
+    """The slow part: who may be paid now. `pool_size` is the contract's own figure, as reserve limits use it.
+
+    It changes with the rounds and with bonds; `last_initialized_round` is the round in which it was read.
+    """
 
     active_recipients: frozenset[bytes]
     orchestrators: tuple[tuple[str, str], ...]
     pool_size: int
-    round_block_hashes: Mapping[int, bytes]
     last_initialized_round: int
     read_at_seconds: float
+
+    def is_due(self, *, last_initialized_round: int, max_age_seconds: float) -> bool:
+        """Whether a newer round began or the roster is old."""
+        old = time.monotonic() - self.read_at_seconds > max_age_seconds
+        return old or self.last_initialized_round != last_initialized_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,34 +77,29 @@ def read_view(
     *,
     sender: str,
     feed_address: str,
-    roster: Roster | None,
-    roster_max_age_seconds: float,
+    roster: Roster,
+    before: ChainView | None = None,
     other_senders: Sequence[str] = (),
-) -> tuple[ChainView, Roster]:
-    """The view at the newest block, and the roster behind it: the given one while it is young enough.
+) -> ChainView:
+    """The view at the newest block, with the roster given; `before` spares reading the same rounds' hashes again.
 
-    A roster is read anew with every initialised round. Raises ChainUnavailable, also where the newest block is old;
-    the next endpoint is asked then.
+    Raises ChainUnavailable, also where the newest block is old; the next endpoint is asked then.
     """
     started = time.monotonic()
     header = chain.header("latest")
     if datetime.now(UTC) - header.time > _NEWEST_BLOCK_MAX_AGE:
         chain.pass_over()
         raise ChainUnavailable("chain_behind", f"the newest block is from {header.time:%Y-%m-%d %H:%M:%S} UTC")
-    current_round = chain.call("RoundsManager", "currentRound", block=header.number)
     last_round = chain.call("RoundsManager", "lastInitializedRound", block=header.number)
-    if (
-        roster is None
-        or roster.last_initialized_round != last_round
-        or started - roster.read_at_seconds > roster_max_age_seconds
-    ):
-        roster = read_roster(chain, header=header, last_initialized_round=last_round)
-    view = ChainView(
+    same_round = before is not None and before.last_initialized_round == last_round
+    return ChainView(
         sender=sender.lower(),
         funds=read_funds(chain, sender, block=header.number),
-        current_round=current_round,
+        current_round=chain.call("RoundsManager", "currentRound", block=header.number),
         last_initialized_round=last_round,
-        round_block_hashes=roster.round_block_hashes,
+        round_block_hashes=before.round_block_hashes
+        if before is not None and same_round
+        else read_round_hashes(chain, last_round, block=header.number),
         l1_block=header.l1_number,
         active_recipients=roster.active_recipients,
         orchestrators=roster.orchestrators,
@@ -106,7 +108,16 @@ def read_view(
         read_at_seconds=started,
         other_funds={other.lower(): read_funds(chain, other, block=header.number) for other in other_senders},
     )
-    return view, roster
+
+
+def read_round_hashes(chain: Chain, last_initialized_round: int, *, block: int) -> Mapping[int, bytes]:
+    """The block hashes of the last two initialised rounds, less those that are zero. Raises ChainUnavailable."""
+    hashes = {
+        number: chain.call("RoundsManager", "blockHashForRound", number, block=block)
+        for number in (last_initialized_round, last_initialized_round - 1)
+        if number > 0
+    }
+    return {number: value for number, value in hashes.items() if value != ZERO_HASH}
 
 
 def read_funds(chain: Chain, sender: str, *, block: int) -> SenderFunds:
@@ -115,43 +126,39 @@ def read_funds(chain: Chain, sender: str, *, block: int) -> SenderFunds:
     return SenderFunds(deposit_wei=deposit, reserve_wei=reserve, withdraw_round=withdraw_round)
 
 
-def read_roster(chain: Chain, *, header: Header, last_initialized_round: int) -> Roster:
+def read_roster(chain: Chain) -> Roster:
     """Walks the pool of orchestrators in stake order; three calls a member, some at once.
 
-    Raises ChainUnavailable.
+    Many calls to a far endpoint take longer than it keeps the state of one block, so each asks the newest block; a
+    bond that changes the pool meanwhile is seen with the next reading. Raises ChainUnavailable.
     """
-    block, started = header.number, time.monotonic()
-    members = _pool_members(chain, block)
+    started = time.monotonic()
+    last_initialized_round = chain.call("RoundsManager", "lastInitializedRound", block="latest")
+    members = _pool_members(chain)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="roster") as several:
         active = several.map(
-            lambda address: chain.call("BondingManager", "isActiveTranscoder", address, block=block), members
+            lambda address: chain.call("BondingManager", "isActiveTranscoder", address, block="latest"), members
         )
         recipients = [address for address, is_active in zip(members, active, strict=True) if is_active]
         addresses = several.map(
-            lambda address: chain.call("ServiceRegistry", "getServiceURI", address, block=block), recipients
+            lambda address: chain.call("ServiceRegistry", "getServiceURI", address, block="latest"), recipients
         )
         orchestrators = tuple(zip(recipients, addresses, strict=True))
-    hashes = {
-        number: chain.call("RoundsManager", "blockHashForRound", number, block=block)
-        for number in (last_initialized_round, last_initialized_round - 1)
-        if number > 0
-    }
     return Roster(
         active_recipients=frozenset(bytes.fromhex(address[2:]) for address in recipients),
         orchestrators=orchestrators,
-        pool_size=chain.call("BondingManager", "getTranscoderPoolSize", block=block),
-        round_block_hashes={number: value for number, value in hashes.items() if value != ZERO_HASH},
+        pool_size=chain.call("BondingManager", "getTranscoderPoolSize", block="latest"),
         last_initialized_round=last_initialized_round,
         read_at_seconds=started,
     )
 
 
-def _pool_members(chain: Chain, block: int) -> list[str]:
+def _pool_members(chain: Chain) -> list[str]:
     members: list[str] = []
-    address = chain.call("BondingManager", "getFirstTranscoderInPool", block=block)
+    address = chain.call("BondingManager", "getFirstTranscoderInPool", block="latest")
     while address != _NOBODY:
         members.append(address.lower())
         if len(members) > _LARGEST_POOL:
             raise ChainUnavailable("rpc_nonsense", "the pool of orchestrators has no end")
-        address = chain.call("BondingManager", "getNextTranscoderInPool", address, block=block)
+        address = chain.call("BondingManager", "getNextTranscoderInPool", address, block="latest")
     return members

@@ -1,16 +1,16 @@
-"""A thread that keeps the newest view of the chain, so that no payment waits for an RPC."""
+"""Two threads that keep the newest view of the chain, so that no payment waits for an RPC."""
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from django.conf import settings
 
 from signing.chain import ethereum, price_feed
 from signing.chain.ethereum import Chain, ChainUnavailable
-from signing.chain.view import ChainView, Roster, read_view
+from signing.chain.view import ChainView, Roster, read_roster, read_view
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,10 @@ ROSTER_SECONDS = 60.0
 
 
 class ChainWatch:
-    """Reads the chain every few seconds between `start` and `stop`; `view` never blocks."""
+    """Reads the chain every few seconds between `start` and `stop`; `view` never blocks.
+
+    The roster of orchestrators, hundreds of calls, has a thread of its own: it must not make the view old.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,11 @@ class ChainWatch:
         self._roster: Roster | None = None
         self._trouble = "chain_unread"
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chain-watch", daemon=True)
+        self._roster_due = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, name="chain-watch", daemon=True),
+            threading.Thread(target=self._run_roster, name="chain-roster", daemon=True),
+        ]
 
     @classmethod
     def from_settings(cls, *, sender: str, other_senders: Sequence[str] = ()) -> "ChainWatch":
@@ -60,13 +67,16 @@ class ChainWatch:
         )
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Returns once the thread has ended, which a slow endpoint can delay by its timeout."""
+        """Returns once the threads have ended, which a slow endpoint can delay by its timeout."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._roster_due.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
         self._chain.close()
 
     def view(self) -> ChainView:
@@ -85,23 +95,47 @@ class ChainWatch:
             self._refresh()
             self._stopped.wait(self._refresh_seconds)
 
+    def _run_roster(self) -> None:
+        """Once the first roster stands, a newer one is read whenever the view says that one is due."""
+        while not self._stopped.is_set():
+            self._roster_due.wait()
+            self._roster_due.clear()
+            if self._roster is not None and not self._stopped.is_set():
+                self._guarded(self._refresh_roster)
+
     def _refresh(self) -> None:
+        if self._guarded(self._refresh_view):
+            self._report("")
+
+    def _refresh_roster(self) -> None:
+        self._roster = read_roster(self._chain)
+
+    def _refresh_view(self) -> None:
+        roster = self._roster
+        if roster is None:
+            roster = self._roster = read_roster(self._chain)
+        self._view = view = read_view(
+            self._chain,
+            sender=self._sender,
+            feed_address=self._feed_address,
+            roster=roster,
+            before=self._view,
+            other_senders=self._other_senders,
+        )
+        if roster.is_due(last_initialized_round=view.last_initialized_round, max_age_seconds=self._roster_seconds):
+            self._roster_due.set()
+
+    def _guarded(self, read: Callable[[], None]) -> bool:
+        """Whether it could be read. The threads must outlive whatever an endpoint invents; the view's age tells."""
         try:
-            self._view, self._roster = read_view(
-                self._chain,
-                sender=self._sender,
-                feed_address=self._feed_address,
-                roster=self._roster,
-                roster_max_age_seconds=self._roster_seconds,
-                other_senders=self._other_senders,
-            )
+            read()
         except ChainUnavailable as error:
             self._report(error.reason_code)
         except Exception:
-            # The thread must outlive whatever an endpoint invents; the view's age tells the signer.
             log.exception("the chain could not be read")
         else:
-            self._report("")
+            return True
+        return False
 
     def _report(self, trouble: str) -> None:
         """One line when the trouble changes, not one every two seconds."""

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable
 
-import aiohttp
 from django.conf import settings
 
 from signing.chain.ethereum import Chain, ChainUnavailable
@@ -51,24 +50,19 @@ def read_webhook(body: bytes) -> Members:
 async def _ask_webhook(url: str) -> Members:
     """The operator named this URL, so it may be anywhere; it must answer by itself, in time and shortly."""
     try:
-        async with (
-            asyncio.timeout(reading.HALF_SECONDS),
-            aiohttp.ClientSession(auto_decompress=False) as session,
-            session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response,
-        ):
-            if response.status != 200:
-                raise Unreadable(f"webhook_{response.status}")
-            return read_webhook(await reading.read_bounded(response.content))
-    except (aiohttp.ClientError, OSError, ValueError):
-        raise Unreadable("webhook_unreachable") from None
+        async with asyncio.timeout(reading.HALF_SECONDS):
+            status, body = await reading.fetch(url, what="webhook")
+    except TimeoutError:
+        raise Unreadable("webhook_timeout") from None
+    if status != 200:
+        raise Unreadable(f"webhook_{status}")
+    return read_webhook(body)
 
 
 def _read_registry(chain: Chain) -> Members:
     """The active set in stake order; members whose address cannot be used stay, for they may be paid elsewhere."""
     try:
-        header = chain.header("latest")
-        last_round = chain.call("RoundsManager", "lastInitializedRound", block=header.number)
-        roster = read_roster(chain, header=header, last_initialized_round=last_round)
+        roster = read_roster(chain)
     except ChainUnavailable as error:
         raise Unreadable(error.reason_code) from None
     return [[owner, next(iter(usable([uri])), "")] for owner, uri in roster.orchestrators[:MOST_MEMBERS]]
