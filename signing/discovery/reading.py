@@ -1,7 +1,6 @@
 """Asks one orchestrator what it offers, over gRPC and HTTP on its one port; it may be slow, wrong or hostile."""
 
 import asyncio
-import logging
 import re
 import socket
 import ssl
@@ -20,14 +19,13 @@ from signing.discovery.addresses import IpAddress
 from signing.discovery.offers import Info, Nonsense, Runner
 from signing.pm import livepeer_pb2 as pb
 
-log = logging.getLogger(__name__)
-
 AT_ONCE = 32
 MOST_BYTES = 1024 * 1024
 HALF_SECONDS = 5.0
 _METHOD = "/net.Orchestrator/GetOrchestrator"
 _CERTIFICATE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,253}")
 _NO_SUCH_PAGE = {404, 405, 501}
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "clearinghouse"}
 
 
 class Unreadable(Exception):
@@ -76,7 +74,7 @@ async def read(address: str, *, introduction: Introduction | None, allow_private
         return Reading(address=address, info=None, runners=None, trouble=error.code)
     info, document = await asyncio.gather(
         _outcome(_in_time(_ask_info(host, port, ip, introduction))),
-        _outcome(_in_time(_ask_runners(address, host, ip))),
+        _outcome(_in_time(_ask_runners(address, ip))),
     )
     runners: tuple[Runner, ...] | None = None
     trouble = [each.code for each in (info, document) if isinstance(each, Unreadable)]
@@ -213,34 +211,42 @@ def _alternative_names(certificate: x509.Certificate) -> list[str]:
 # -- HTTP ----------------------------------------------------------------------------------------------------
 
 
-async def _ask_runners(address: str, host: str, ip: IpAddress) -> bytes:
+async def _ask_runners(address: str, ip: IpAddress) -> bytes:
     """The body of GET /discovery, b"" from one that has no such page. Raises Unreadable."""
     connector = aiohttp.TCPConnector(ssl=False, resolver=_Pinned(ip), force_close=True)
+    status, body = await fetch(address + "/discovery", what="discovery", connector=connector)
+    if status == 200 or status in _NO_SUCH_PAGE:
+        return body
+    raise Unreadable(f"discovery_{status}")
+
+
+async def fetch(url: str, *, what: str, connector: aiohttp.TCPConnector | None = None) -> tuple[int, bytes]:
+    """The status of one GET, redirects not followed, and of a 200 the body of at most a mebibyte.
+
+    Raises Unreadable, its code beginning with `what`; the caller sets a time.
+    """
     try:
         async with (
             aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
-            session.get(address + "/discovery", allow_redirects=False, headers=_HEADERS) as response,
+            session.get(url, allow_redirects=False, headers=_HEADERS) as response,
         ):
-            if response.status in _NO_SUCH_PAGE:
-                return b""
-            if response.status != 200:
-                raise Unreadable(f"discovery_{response.status}")
-            return await read_bounded(response.content)
+            try:
+                return response.status, await _body(response.content, what) if response.status == 200 else b""
+            finally:
+                # Whoever still has more to say is not waited for.
+                if response.connection and response.connection.transport:
+                    response.connection.transport.abort()
     except (aiohttp.ClientError, OSError, ValueError):
-        raise Unreadable("discovery_unreachable") from None
+        raise Unreadable(f"{what}_unreachable") from None
 
 
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "clearinghouse"}
-
-
-async def read_bounded(content: aiohttp.StreamReader) -> bytes:
-    """All of a body that may have a mebibyte. Raises Unreadable."""
+async def _body(content: aiohttp.StreamReader, what: str) -> bytes:
     parts, size = [], 0
     async for part in content.iter_chunked(64 * 1024):
         parts.append(part)
         size += len(part)
         if size > MOST_BYTES:
-            raise Unreadable("discovery_too_long")
+            raise Unreadable(f"{what}_too_long")
     return b"".join(parts)
 
 
