@@ -1,11 +1,11 @@
 """Puts the signer together from the settings."""
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from django.conf import settings
 
-from signing.discovery.document import same_for_all
 from signing.pm.ceilings import TicketLimits
 from signing.signer.asgi import Signer
 from signing.signer.authentication import Authentication
@@ -41,6 +41,14 @@ def build(
     keys = [keystore, *more_keys]
     senders = Senders(keys, connections)
     recipients = Recipients(connections, settings.RECIPIENT_POLICY)
+    price_rules = PriceRules(
+        connections, max_price_per_unit=settings.MAX_PRICE_PER_UNIT, markup_bps=settings.MARKUP_BPS
+    )
+
+    def ceiling(models: Sequence[tuple[int, str]], kind: str) -> Fraction | None:
+        rate = chain.view().rate.nano_usd_per_eth
+        return price_rules.operator_ceiling(models, kind, now_ns=connections.now_ns(), nano_usd_per_eth=rate)
+
     payments = Payments(
         senders=senders,
         chain=chain,
@@ -49,9 +57,7 @@ def build(
         recipients=recipients,
         rates=rates,
         stops=Stops(connections),
-        price_rules=PriceRules(
-            connections, max_price_per_unit=settings.MAX_PRICE_PER_UNIT, markup_bps=settings.MARKUP_BPS
-        ),
+        price_rules=price_rules,
         terms=Terms(
             limits=TicketLimits(
                 max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
@@ -71,7 +77,7 @@ def build(
             recipients,
             chain.view,
             Limits(
-                ceiling=same_for_all(settings.MAX_PRICE_PER_UNIT),
+                ceiling=ceiling,
                 max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
                 keep_seconds=settings.DISCOVERY_KEEP_SECONDS,
             ),
@@ -81,6 +87,7 @@ def build(
             batch=batch,
             authentication=authentication,
             rates=rates,
+            price_rules=price_rules,
             introductions=Introductions(connections, [senders.introduction(key) for key in keys]),
             chain=chain,
         ),

@@ -14,6 +14,7 @@ from signing.signer.batch import Batch
 from signing.signer.database import Database
 from signing.signer.discovery import Introductions
 from signing.signer.payments import Chain
+from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
 from signing.signer.refusals import Unavailable
 
@@ -31,6 +32,7 @@ class House:
     batch: Batch
     authentication: Authentication
     rates: Rates
+    price_rules: PriceRules
     introductions: Introductions
     chain: Chain
     _keeper: asyncio.Task[None] | None = None
@@ -73,6 +75,7 @@ class House:
                     await self.database.measure_clock()
                     await self.authentication.note_use()
                     await self.introductions.write()
+                await self.price_rules.refresh()
                 await self.rates.row_of(self.chain.view().rate)
             except (Unavailable, ChainUnavailable):
                 pass  # the next tick tries again, and a payment that needs it says so itself

@@ -118,9 +118,8 @@ class Payments:
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
             _check_auth_token(request.orchestrator, self._database.now_ns())
-            recipient = request.orchestrator.ticket_params.recipient
-            await self._stops.check(caller, sender=key.address, recipient=recipient)
-            await self._recipients.check(recipient, view.active_recipients)
+            await self._stops.check(caller, sender=key.address)
+            await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
             await self._price_rules.refresh()
             rate_id = await self._rates.row_of(view.rate)
             work = (key, caller, request, session, digest, view, rate_id)

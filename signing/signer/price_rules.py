@@ -1,6 +1,6 @@
 """What a payment may cost and what is added to it: price ceilings and markups, each from its moment on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -59,6 +59,13 @@ class PriceRules:
             if own is not None:
                 return own
         return self._markup_bps
+
+    def operator_ceiling(
+        self, models: Iterable[tuple[int, str]], kind: str, *, now_ns: int, nano_usd_per_eth: int
+    ) -> Fraction | None:
+        """The most the operator lets anybody ask for a unit of such work, in wei; None for any."""
+        prices = self._fresh.last.prices
+        return prices.configured(models, kind, now_us=now_ns // 1000, nano_usd_per_eth=nano_usd_per_eth)
 
     def ceilings(
         self, caller: Caller, request: PaymentRequest, *, now_ns: int, nano_usd_per_eth: int

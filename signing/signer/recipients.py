@@ -1,4 +1,4 @@
-"""Who may be paid: the operator's policy, the registered orchestrators and the addresses staff listed or blocked."""
+"""Who may be paid: the operator's policy, registered orchestrators, and addresses staff listed, blocked or stopped."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,11 @@ from signing.signer.database import Database
 from signing.signer.fresh import Fresh
 from signing.signer.refusals import Refused
 
-_STANDINGS = "SELECT lower(address), standing FROM signing_recipient"
+# Of one address the later row counts: a stop comes before what staff wrote on the list.
+_STANDINGS = """
+    SELECT lower(address), standing FROM signing_recipient
+    UNION ALL SELECT subject, 'stopped' FROM signing_stop WHERE scope = 'recipient' AND lifted_at IS NULL
+"""
 
 
 class Recipients:
@@ -21,6 +25,8 @@ class Recipients:
     async def check(self, recipient: bytes, registered: frozenset[bytes]) -> None:
         """Raises Refused (403) for a recipient that may not be paid, or DatabaseUnavailable."""
         standing = (await self._fresh.get()).get(address_text(recipient))
+        if standing == "stopped":
+            raise Refused(403, "recipient_stopped", "the operator stopped payments to the ticket's recipient")
         if standing == "blocked":
             raise Refused(403, "recipient_blocked", "the ticket's recipient is blocked")
         if self.policy == "listed" and standing != "listed":

@@ -6,7 +6,8 @@ from signing.signer.database import Database
 from signing.signer.fresh import Fresh
 from signing.signer.refusals import Refused, Unavailable
 
-_STANDING = "SELECT scope, subject FROM signing_stop WHERE lifted_at IS NULL"
+# Stopped recipients are the list of recipients' business: nobody should be shown them either.
+_STANDING = "SELECT scope, subject FROM signing_stop WHERE lifted_at IS NULL AND scope <> 'recipient'"
 
 type Stopped = frozenset[tuple[str, str]]
 
@@ -18,10 +19,10 @@ class Stops:
         self._database = database
         self._fresh: Fresh[Stopped] = Fresh(self._read, empty=frozenset())
 
-    async def check(self, caller: Caller, *, sender: bytes, recipient: bytes) -> None:
+    async def check(self, caller: Caller, *, sender: bytes) -> None:
         """Raises Refused where somebody stopped a part of this payment, or DatabaseUnavailable.
 
-        What is ours to repair is 503: sessions live through it. Customers, keys and recipients are stopped for good.
+        What is ours to repair is 503: sessions live through it. Those of customers and keys end on purpose.
         """
         stopped = await self._fresh.get()
         if not stopped:
@@ -32,8 +33,6 @@ class Stops:
             raise Refused(402, "account_frozen", "the operator stopped payments of this account")
         if ("api_key", str(caller.api_key_id)) in stopped:
             raise Refused(402, "account_frozen", "the operator stopped payments with this API key")
-        if ("recipient", address_text(recipient)) in stopped:
-            raise Refused(403, "recipient_stopped", "the operator stopped payments to the ticket's recipient")
         if ("sender", address_text(sender)) in stopped:
             raise Unavailable("signing_stopped", "the operator stopped the account's sender for now, try again later")
 
