@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import audit
 from accounts.access import StaffRequest, staff_required
 from accounts.models import User
+from signing import advice
 from signing.models import ChainEvent, TreasuryTransaction
 from signing.staff_forms import ApprovalForm, FundingForm, eth_in_full
 from signing.treasury import alerts, funding, overview
@@ -154,6 +155,7 @@ def _page(
         "multiplier": settings.DEPOSIT_MULTIPLIER,
         "requests": _requests(),
         "redemptions": overview.redemptions(),
+        "advice": advice.of_all(),
         "events": [(event, _moved(event)) for event in overview.events()],
     }
     if approval is not None and amounts and {"deposit", "reserve"} <= amounts.keys():

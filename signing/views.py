@@ -19,7 +19,7 @@ from billing import usage
 from billing.exports import usage_csv
 from billing.usage import Spent
 from billing.views import available_nano_usd
-from signing import activity
+from signing import activity, advice
 
 DAY = timedelta(days=1)
 SPANS = {"7d": 7, "30d": 30, "90d": 90}
@@ -119,6 +119,7 @@ def usage_session(request: CustomerRequest, session_id: uuid.UUID) -> HttpRespon
         "older": payments[PAYMENTS_PAGE - 1].charge.id if len(payments) > PAYMENTS_PAGE else None,
         "first_page": not before,
         "redemptions": activity.redemptions_of(request.customer.pk, session_id),
+        "advice": advice.of_pair(request.customer.pk, line.session.orchestrator),
     }
     if "HX-Request" in request.headers:
         return render(request, "signing/parts/session.html", context)
