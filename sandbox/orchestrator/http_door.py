@@ -57,10 +57,10 @@ class HttpDoors:
             web.post("/payment", self._payment),
             web.post("/segment", self._segment),
             web.post("/refresh-payment", self._refresh_payment),
-            web.post("/runner/{runner}/app", self._call_single_shot),
+            web.post("/runner/{runner}/app{slash:/?}", self._call_single_shot),
             web.post("/runner/{runner}/session", self._reserve),
             web.post("/runner/{runner}/session/{session}/payment", self._session_payment),
-            web.post("/runner/{runner}/session/{session}/app", self._call_session),
+            web.post("/runner/{runner}/session/{session}/app{path:(/.*)?}", self._call_session),
             web.post("/runner/{runner}/session/{session}/stop", self._stop_session),
         ]
 
