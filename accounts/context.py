@@ -37,11 +37,17 @@ class Shell:
     seats: list[Membership]
 
 
-WORK = [("overview", "home", "Overview"), ("usage", "bars", "Usage"), ("api_keys", "key", "API keys")]
+WORK = [
+    ("overview", "home", "Overview"),
+    ("usage", "bars", "Usage"),
+    ("orchestrators", "live", "Orchestrators"),
+    ("api_keys", "key", "API keys"),
+]
 MONEY = [("wallet", "wallet", "Wallet"), ("statements", "doc", "Statements")]
 STAFF = [
     ("treasury", "vault", "Treasury"),
     ("finance", "ledger", "Finance"),
+    ("stops", "lock", "Kill switch"),
     ("admin:index", "people", "Console"),
 ]
 SETTINGS = ("settings", "gear", "Settings")

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from signing import views
+from signing.discovery.views import orchestrators
 
 urlpatterns = [
     path("", views.overview, name="overview"),
@@ -10,4 +11,5 @@ urlpatterns = [
     path("usage/payments.csv", views.usage_as_csv, name="usage_csv"),
     path("usage/<uuid:session_id>/", views.usage_session, name="usage_session"),
     path("usage/<uuid:session_id>/payments/<int:charge_id>/", views.usage_payment, name="usage_payment"),
+    path("orchestrators/", orchestrators, name="orchestrators"),
 ]

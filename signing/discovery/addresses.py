@@ -3,7 +3,7 @@
 import contextlib
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 type IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -45,6 +45,15 @@ def usable(given: Iterable[object]) -> list[str]:
             if isinstance(text, str):
                 found[normalise(text)] = None
     return list(found)
+
+
+def owners(registry: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Who registered an address; the first, who has the larger stake, where two say it is theirs."""
+    found: dict[str, str] = {}
+    for owner, uri in registry:
+        for address in usable([uri]):
+            found.setdefault(address, owner)
+    return found
 
 
 def split(address: str) -> tuple[str, int]:

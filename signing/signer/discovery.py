@@ -11,7 +11,7 @@ from typing import Any
 
 from signing.chain.view import ChainView
 from signing.discovery import document, offers
-from signing.discovery.addresses import usable
+from signing.discovery.addresses import owners
 from signing.discovery.document import BadFilter, Ceiling, Entry, Orchestrator, Rules
 from signing.signer.database import Database
 from signing.signer.recipients import Recipients
@@ -80,7 +80,7 @@ class Listing:
         asked_at = time.monotonic()
         view = self._view()
         await self._read_rows()
-        registered_at = registered_addresses(view.orchestrators)
+        registered_at = owners(view.orchestrators)
         orchestrators = [orchestrator for _, orchestrator in self._known.values()]
         recipients = {document.recipient_of(each, registered_at) for each in orchestrators}
         self._entries = document.entries(
@@ -139,15 +139,6 @@ class Introductions:
             given = self._waiting[-1]
             await self._database.fetch(_INTRODUCE, [given["address"].lower(), bytes.fromhex(given["signature"][2:])])
             self._waiting.pop()
-
-
-def registered_addresses(registry: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Who registered an address; the first, who has the larger stake, where two say it is theirs."""
-    found: dict[str, str] = {}
-    for owner, uri in registry:
-        for address in usable([uri]):
-            found.setdefault(address, owner)
-    return found
 
 
 def parse(address: str, ages: Ages, info: Mapping[str, Any] | None, runners: Sequence[Any] | None) -> Orchestrator:
