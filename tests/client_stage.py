@@ -59,7 +59,8 @@ def tickets_of(row: dict[str, Any]) -> set[tuple[bytes, int]]:
 
 def worth_wei(row: dict[str, Any]) -> Fraction:
     """The exact expected value of a booked payment's tickets."""
-    return row["tickets"] * expected_value(int(row["face_value_wei"]), int(row["win_prob"]))
+    one = expected_value(int(row["face_value_wei"]), int(row["win_prob"]))
+    return Fraction(int(row["tickets"]) * one)
 
 
 def check_charges(owner: Customer, credit_nano_usd: int) -> set[tuple[bytes, int]]:

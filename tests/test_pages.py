@@ -167,7 +167,7 @@ def page(live_server: LiveServer, settings: Settings) -> Iterator[Page]:
 
 
 def _new_page(browser: Browser, server: LiveServer) -> Page:
-    page = browser.new_context(base_url=server.url, viewport=DESK).new_page()  # type: ignore[arg-type]
+    page = browser.new_context(base_url=server.url, viewport=DESK).new_page()
     page.set_default_timeout(20_000)
     return page
 
@@ -232,7 +232,7 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(page: Page, live_server:
     for path in ("/keys/", "/keys/?new", f"/keys/{number}/", f"/keys/{number}/?revoke", "/settings/", "/accounts/2fa/"):
         for size in (PHONE, DESK):
             for scheme in ("light", "dark"):
-                page.set_viewport_size(size)  # type: ignore[arg-type]
+                page.set_viewport_size(size)
                 page.emulate_media(color_scheme=scheme)
                 page.goto(path)
                 assert overflow(page) == [], (path, size, scheme)
@@ -251,7 +251,7 @@ def test_the_chosen_theme_stays_and_every_shell_works_from_the_keyboard(page: Pa
     page.keyboard.press("Enter")
     assert page.url.endswith("#main")
 
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.set_viewport_size(PHONE)
     page.get_by_role("link", name="More").click()
     assert page.locator("#more").get_by_role("link", name="Settings").is_visible()
     page.keyboard.press("Escape")
