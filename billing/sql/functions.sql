@@ -124,6 +124,51 @@ BEGIN
     ) RETURNING id INTO usage_id;
 END $$;
 
+-- billing_debit for many at once: those of one customer are all debited or none of them. Returns a usage id for each,
+-- in order; NULL stands for each that was not debited, and billing_debit tells why.
+CREATE OR REPLACE FUNCTION billing_debit_all(
+    p_customers bigint[], p_api_keys bigint[], p_sources uuid[], p_labels text[], p_kinds text[],
+    p_counterparties text[], p_quantities int[], p_unit text, p_billed_units numeric[], p_fee_wei numeric[],
+    p_cost_wei numeric[], p_rates bigint[], p_markup_bps int[]
+) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    usage_ids bigint[];
+BEGIN
+WITH priced AS MATERIALIZED (
+    SELECT debit.*, nextval('billing_usage_id') AS new_id, k.may_pay,
+           billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, 0) AS cost_nano_usd,
+           billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, markup_bps) AS charge_nano_usd
+    FROM unnest(p_customers, p_api_keys, p_sources, p_labels, p_kinds, p_counterparties, p_quantities,
+                p_billed_units, p_fee_wei, p_cost_wei, p_rates, p_markup_bps) WITH ORDINALITY AS debit (
+        customer, api_key, source, label, kind, counterparty, quantity,
+        billed_units, fee_wei, cost_wei, rate, markup_bps, place)
+    LEFT JOIN LATERAL (SELECT nano_usd_per_eth FROM billing_ethusdrate WHERE id = rate LIMIT 1) r ON true
+    LEFT JOIN LATERAL (
+        SELECT c.status = 'active' AND k.revoked_at IS NULL AS may_pay
+        FROM accounts_apikey k JOIN accounts_customer c ON c.id = k.customer_id
+        WHERE k.id = api_key AND c.id = customer LIMIT 1
+    ) k ON true
+), totals AS (
+    SELECT customer, sum(charge_nano_usd) AS total FROM priced
+    GROUP BY customer HAVING bool_and(coalesce(may_pay AND charge_nano_usd > 0, false))
+), paid AS (
+    UPDATE billing_wallet w SET available_nano_usd = available_nano_usd - total, updated_at = clock_timestamp()
+    FROM totals WHERE w.customer_id = totals.customer AND w.available_nano_usd >= totals.total
+    RETURNING w.customer_id
+), written AS (
+    INSERT INTO billing_usage (
+        id, customer_id, api_key_id, source, label, kind, counterparty, quantity, unit, billed_units,
+        fee_wei, cost_wei, cost_nano_usd, charge_nano_usd, markup_bps, rate_id
+    )
+    SELECT new_id, customer, api_key, source, label, kind, counterparty, quantity, p_unit, billed_units,
+           fee_wei, cost_wei, cost_nano_usd, charge_nano_usd, markup_bps, rate
+    FROM priced JOIN paid ON paid.customer_id = priced.customer ORDER BY place
+)
+SELECT array_agg(CASE WHEN paid.customer_id IS NOT NULL THEN new_id END ORDER BY place) INTO usage_ids
+FROM priced LEFT JOIN paid ON paid.customer_id = priced.customer;
+RETURN usage_ids;
+END $$;
+
 -- Records a price feed's answer once per feed round and returns its row.
 CREATE OR REPLACE FUNCTION billing_record_rate(
     p_feed text, p_round numeric, p_nano_usd_per_eth bigint, p_updated_at timestamptz
@@ -194,6 +239,8 @@ REVOKE EXECUTE ON FUNCTION
     billing_book(text, text, timestamptz, text, bigint, jsonb),
     billing_credit(bigint, bigint, text, text, timestamptz, text, jsonb),
     billing_debit(bigint, bigint, uuid, text, text, text, int, text, numeric, numeric, numeric, bigint, int),
+    billing_debit_all(
+        bigint[], bigint[], uuid[], text[], text[], text[], int[], text, numeric[], numeric[], numeric[], bigint[], int[]),
     billing_record_rate(text, numeric, bigint, timestamptz),
     billing_post_usage(int),
     billing_refuse_change(),

@@ -1,8 +1,9 @@
 -- The signer's own rows: sessions, issued payments and the nonce counters.
+-- Whose a session and a payment is, the row in billing_usage that is written with them checks: once is enough.
 CREATE TABLE signing_session (
-    customer_id             bigint NOT NULL REFERENCES accounts_customer (id),
+    customer_id             bigint NOT NULL,
     id                      uuid NOT NULL,
-    api_key_id              bigint NOT NULL REFERENCES accounts_apikey (id),
+    api_key_id              bigint NOT NULL,
     sender                  varchar(42) NOT NULL,
     orchestrator            varchar(42) NOT NULL,
     orchestrator_url        varchar(300) NOT NULL,
@@ -23,7 +24,8 @@ CREATE TABLE signing_session (
     last_digest             bytea NOT NULL,
     last_answer             bytea NOT NULL,
     PRIMARY KEY (customer_id, id)
-) WITH (fillfactor = 70);
+-- Base64 hardly shrinks: an answer stays in its row as it is, uncompressed.
+) WITH (fillfactor = 70, toast_tuple_target = 4080);
 CREATE INDEX session_by_time ON signing_session (customer_id, opened_at DESC);
 CREATE INDEX session_by_opening ON signing_session (customer_id, opening_rand_hash, opening_digest);
 
@@ -38,7 +40,7 @@ CREATE TABLE signing_nonce (
 
 CREATE SEQUENCE signing_payment_id;
 CREATE TABLE signing_payment (
-    customer_id               bigint NOT NULL REFERENCES accounts_customer (id),
+    customer_id               bigint NOT NULL,
     id                        bigint NOT NULL DEFAULT nextval('signing_payment_id'),
     session_id                uuid NOT NULL,
     usage_id                  bigint NOT NULL,

@@ -1,0 +1,61 @@
+"""One signer in a process of its own, as production starts it, on a chain that is held still."""
+
+import logging.config
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import django
+import uvicorn
+
+STATEMENTS = "/statements"
+
+
+def main(port: int) -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
+    django.setup()
+    from django.conf import settings
+
+    from signing.signer.application import build
+    from signing.signer.database import Database
+    from signing.signer.keystore import Keystore
+    from tests.signer_stage import KEY, HeldChain
+
+    logging.config.dictConfig(settings.LOGGING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    database: dict[str, Any] = settings.DATABASES["default"]
+    as_signer = {**database, "OPTIONS": {**database["OPTIONS"], "options": "-c role=clearinghouse_signer"}}
+    signer = build(keystore=Keystore(KEY), chain=HeldChain(), database=as_signer)
+    fetch, statements = Database.fetch, 0
+
+    async def counted(self: Database, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        nonlocal statements
+        statements += 1
+        return await fetch(self, statement, parameters)
+
+    Database.fetch = counted  # type: ignore[method-assign]
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") != STATEMENTS:
+            await signer(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"%d" % statements})
+
+    uvicorn.run(
+        application,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,191 @@
+"""Many payments in one call of the database: each has the outcome it would have alone, and the books agree."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from accounts.models import ApiKey, Customer
+from tests import builders, signer_stage
+from tests.signer_stage import COST, price_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+type Row = dict[str, Any]
+
+
+class Account:
+    """A customer with credit for some tickets of one price."""
+
+    def __init__(self, tickets: int) -> None:
+        self.owner: Customer = builders.customer()
+        self.key: ApiKey = builders.api_key(self.owner)
+        if tickets:
+            builders.credit(self.owner, tickets * price_of(COST), reference=f"test:{uuid.uuid4().hex}")
+        self.rate = builders.rate()
+
+    def opening(self, **changes: Any) -> Row:
+        return {
+            "customer": self.owner.pk,
+            "api_key": self.key.pk,
+            "session": str(uuid.uuid4()),
+            "at": int(time.time() * 1_000_000),
+            "sender": "0x" + "ab" * 20,
+            "orchestrator": "0x" + "0d" * 20,
+            "orchestrator_url": "https://orch.example:8935",
+            "recipient": "0x" + "0c" * 20,
+            "app": "",
+            "kind": "fixed",
+            "manifest_id": "m",
+            "rand_hash": os.urandom(32).hex(),
+            "first_nonce": 1,
+            "tickets": 1,
+            "balance": "1/3",
+            "price_per_unit": 3,
+            "pixels_per_unit": 1,
+            "digest": os.urandom(64).hex(),
+            "answer": '{"payment":"' + os.urandom(900).hex() + '"}',
+            "label": "",
+            "billed_units": 1,
+            "fee_wei": 3,
+            "cost_wei": COST,
+            "rate": self.rate,
+            "markup_bps": signer_stage.MARKUP_BPS,
+            "face_value_wei": 10**15,
+            "win_prob": 2**246,
+            "creation_round": 3500,
+            "creation_round_block_hash": "ab" * 32,
+            **changes,
+        }
+
+
+def follow_up(row: Row, **changes: Any) -> Row:
+    """What comes after `row` in its session, with other ticket parameters."""
+    expected = -1 if "presented" not in row else row["expected"]
+    return {
+        **row,
+        "presented": expected + 1,
+        "expected": expected + 1,
+        "expected_balance": row["balance"],
+        "expected_at": row["at"],
+        "at": row["at"] + 1000,
+        "balance": "2/3",
+        "rand_hash": os.urandom(32).hex(),
+        "digest": os.urandom(64).hex(),
+        **changes,
+    }
+
+
+def commit(rows: Sequence[Row]) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT signing_commit_payments(%s::jsonb)", [json.dumps(rows)])
+        results = json.loads(cursor.fetchone()[0])["results"]
+    assert len(results) == len(rows)
+    return [result.get("code") or result["outcome"] for result in results]
+
+
+def plain() -> list[Row]:
+    one, other = Account(10), Account(10)
+    opened = [one.opening(), other.opening(), one.opening()]
+    return [*opened, one.opening(tickets=3, cost_wei=3 * COST), other.opening()]
+
+
+def with_follow_ups() -> list[Row]:
+    account = Account(20)
+    opened = [account.opening() for _ in range(5)]
+    assert commit(opened) == ["committed"] * 5
+    return [follow_up(row) for row in opened]
+
+
+def with_a_session_twice() -> list[Row]:
+    account = Account(20)
+    opened = [account.opening() for _ in range(4)]
+    assert commit(opened) == ["committed"] * 4
+    next_rows = [follow_up(row) for row in opened]
+    return [*next_rows, follow_up(next_rows[0]), next_rows[1], follow_up(opened[2])]
+
+
+def with_more_than_the_wallet_holds() -> list[Row]:
+    poor, rich = Account(2), Account(10)
+    return [poor.opening(), rich.opening(), poor.opening(), poor.opening(), rich.opening()]
+
+
+def with_one_opening_twice() -> list[Row]:
+    account, other = Account(10), Account(10)
+    again = account.opening()
+    return [again, other.opening(), {**again, "session": str(uuid.uuid4())}, account.opening(), other.opening()]
+
+
+def with_shared_ticket_params() -> list[Row]:
+    account, other = Account(10), Account(10)
+    shared = os.urandom(32).hex()
+    used = account.opening()
+    assert commit([used]) == ["committed"]
+    return [
+        account.opening(rand_hash=shared),
+        other.opening(rand_hash=shared, first_nonce=2),
+        account.opening(rand_hash=shared, first_nonce=2),
+        other.opening(rand_hash=used["rand_hash"]),
+        other.opening(rand_hash=used["rand_hash"], first_nonce=2),
+    ]
+
+
+def with_every_refusal() -> list[Row]:
+    account, frozen, revoked, other, empty = Account(10), Account(10), Account(10), Account(10), Account(0)
+    late, looking, good = Account(10), Account(10), Account(10)
+    opened = account.opening()
+    assert commit([opened]) == ["committed"]
+    Customer.objects.filter(pk=frozen.owner.pk).update(status="frozen")
+    signer_stage.execute("UPDATE accounts_apikey SET revoked_at = now() WHERE id = %s", revoked.key.pk)
+    return [
+        frozen.opening(),
+        revoked.opening(),
+        empty.opening(),
+        follow_up(other.opening()),
+        late.opening(at=int(time.time() * 1_000_000) - 10_000_000),
+        follow_up(opened, sender="0x" + "cd" * 20),
+        looking.opening(tickets=0),
+        good.opening(),
+    ]
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        plain,
+        with_follow_ups,
+        with_a_session_twice,
+        with_more_than_the_wallet_holds,
+        with_one_opening_twice,
+        with_shared_ticket_params,
+        with_every_refusal,
+    ],
+)
+def test_a_payment_has_the_outcome_in_a_batch_that_it_has_alone(situation: Callable[[], list[Row]]) -> None:
+    together = commit(situation())
+    alone = [outcome for row in situation() for outcome in commit([row])]
+    assert together == alone
+    check_the_books()
+
+
+def check_the_books() -> None:
+    """Wallets fell by the charges, every charge has its payment, and sessions stand where their last payment does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT sum(amount_nano_usd) FROM billing_walletentry) - (SELECT sum(charge_nano_usd)"
+            " FROM billing_usage) - (SELECT sum(available_nano_usd) FROM billing_wallet),"
+            " (SELECT count(*) FROM billing_usage u FULL JOIN signing_payment p ON p.usage_id = u.id"
+            " WHERE (p.customer_id, p.session_id, p.tickets) IS DISTINCT FROM (u.customer_id, u.source, u.quantity)),"
+            " (SELECT count(*) FROM signing_session s JOIN LATERAL (SELECT * FROM signing_payment p"
+            " WHERE p.session_id = s.id ORDER BY id DESC LIMIT 1) p ON true"
+            " WHERE (s.sender_nonce, s.recipient_rand_hash)"
+            " IS DISTINCT FROM (p.first_nonce + p.tickets - 1, p.recipient_rand_hash)),"
+            " (SELECT count(*) FROM signing_nonce n WHERE last_nonce <> (SELECT max(first_nonce + tickets - 1)"
+            " FROM signing_payment p WHERE p.recipient_rand_hash = n.recipient_rand_hash))"
+        )
+        assert cursor.fetchone() == (0, 0, 0, 0)
