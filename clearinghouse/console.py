@@ -26,6 +26,7 @@ NAVIGATION = [
             _item("Home", "home", "admin:index"),
             _item("Treasury", "account_balance", "treasury"),
             _item("Finance", "menu_book", "finance"),
+            _item("Kill switch", "block", "stops"),
         ],
     },
     {

@@ -4,13 +4,16 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from billing import staff as finance
-from signing import staff
+from signing import staff, stops_staff
 
 urlpatterns = [
     path("treasury/", staff.treasury, name="treasury"),
     path("treasury/figures/", staff.figures, name="treasury_figures"),
     path("treasury/requests/", staff.funding_requests, name="funding_requests"),
     path("treasury/fund/", staff.fund, name="fund"),
+    path("stops/", stops_staff.stops_page, name="stops"),
+    path("stops/throw/", stops_staff.throw_stop, name="throw_stop"),
+    path("stops/<int:stop_id>/lift/", stops_staff.lift_stop, name="lift_stop"),
     path("finance/", finance.finance, name="finance"),
     path("finance/check/", finance.check_books, name="finance_check_books"),
     path("finance/<month:month>/", finance.month, name="finance_month"),
@@ -19,5 +22,6 @@ urlpatterns = [
     path("finance/<month:month>/books.zip", finance.books_archive, name="finance_books"),
     path("finance/<month:month>/trial-balance.csv", finance.trial_balance, name="finance_trial_balance"),
     path("staff/treasury/", RedirectView.as_view(pattern_name="treasury")),
+    path("staff/stops/", RedirectView.as_view(pattern_name="stops")),
     path("staff/finance/", RedirectView.as_view(pattern_name="finance")),
 ]
