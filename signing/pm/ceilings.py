@@ -124,7 +124,7 @@ def check_price(price: Fraction, ceilings: Iterable[tuple[str, Fraction | None]]
 
 def check_price_growth(price: Fraction, initial_price: Fraction) -> None:
     """The last guard before signing, which also stops negative prices. Raises PriceAboveCeiling."""
-    if price > 2 * initial_price:
+    if price.numerator * initial_price.denominator > 2 * initial_price.numerator * price.denominator:
         raise PriceAboveCeiling(
             "Orchestrator price has more than doubled, "
             f"Orchestrator price: {rational_text(price)}, "

@@ -1,5 +1,6 @@
 """What an orchestrator offers: its price, ticket parameters and auth token, read from untrusted protobuf."""
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ INVALID_PROTOBUF = "proto: cannot parse invalid wire-format data"
 REFRESH_BEFORE_EXPIRY_SECONDS = 180
 
 _LONGEST_URL = 2048
+_OUTSIDE_A_HEADER = re.compile("[^!-~]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,5 +132,4 @@ def _auth_token(message: livepeer_pb2.OrchestratorInfo) -> AuthToken | None:
 
 
 def _header_text(url: str) -> str:
-    fits = len(url) <= _LONGEST_URL and all("!" <= character <= "~" for character in url)
-    return url if fits else ""
+    return url if len(url) <= _LONGEST_URL and not _OUTSIDE_A_HEADER.search(url) else ""

@@ -73,14 +73,15 @@ def quote(
         raise NoTickets("no tickets")
     if tickets > MAX_TICKETS:
         raise TooManyTickets(tickets)
-    signed_wei = tickets * expected_value_wei
+    signed_wei, whole = tickets * expected_value_wei.numerator, expected_value_wei.denominator
     return Quote(
         units=units,
         fee_wei=fee,
         tickets=tickets,
         expected_value_wei=expected_value_wei,
-        cost_wei=math.ceil(signed_wei),
-        balance_after_wei=balance_wei + signed_wei - fee,
+        cost_wei=-(-signed_wei // whole),
+        balance_after_wei=Fraction(signed_wei * fee.denominator - fee.numerator * whole, whole * fee.denominator)
+        + balance_wei,
     )
 
 
@@ -110,10 +111,13 @@ def fee_wei(units: int, price_per_unit: int, pixels_per_unit: int) -> Fraction:
 
 def ticket_count(balance: Fraction, fee: Fraction, expected_value: Fraction) -> int:
     """Tickets that lift `balance` to the fee and to one ticket's worth; 0 when it is there already."""
-    need = max(fee, expected_value)
-    if balance >= need or expected_value == 0:
+    if expected_value.numerator == 0:
         return 0
-    return math.ceil((need - balance) / expected_value)
+    # Integers over one denominator: a Fraction would be reduced at every step.
+    covered, whole = expected_value.numerator * fee.denominator, expected_value.denominator * fee.denominator
+    need = max(fee.numerator * expected_value.denominator, covered)
+    missing = need * balance.denominator - balance.numerator * whole
+    return max(0, -(-missing // (covered * balance.denominator)))
 
 
 def rational_text(value: Fraction) -> str:

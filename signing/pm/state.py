@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
+from json.encoder import encode_basestring
 
 from signing.pm.quotes import NotARational, parse_rational, rational_text
 from signing.pm.tickets import MAX_INT64, MAX_UINT32
@@ -23,7 +25,8 @@ _MAX_UINT64 = 2**64 - 1
 
 # The network's software writes strings that are safe inside HTML; no other part of the text has these.
 _HTML_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
-_text = json.JSONEncoder(ensure_ascii=False).encode
+_HTML_CHARACTER = re.compile("[<>&\u2028\u2029]")
+_text = encode_basestring
 
 
 class InvalidSig(Exception):
@@ -72,7 +75,7 @@ class PaymentState:
             f'"InitialPixelsPerUnit":{self.initial_pixels_per_unit},"Type":{_text(self.kind)},'
             f'"SequenceNumber":{self.sequence_number},"AuthID":{_text(self.auth_id)}}}'
         )
-        return text.translate(_HTML_ESCAPES).encode()
+        return (text.translate(_HTML_ESCAPES) if _HTML_CHARACTER.search(text) else text).encode()
 
     def initial_price(self) -> Fraction:
         """Wei per unit. Raises InvalidState when the session has no positive initial price."""
@@ -154,9 +157,13 @@ def pm_session_id(recipient_rand_hash: bytes) -> str:
 def timestamp_text(unix_nanoseconds: int) -> str:
     """RFC 3339 in UTC, with up to nine fractional digits and no trailing zeros."""
     seconds, nanoseconds = divmod(unix_nanoseconds, 10**9)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
-    return f"{text}{fraction}Z"
+    return f"{_second_text(seconds)}{fraction}Z"
+
+
+@lru_cache(16)
+def _second_text(unix_seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=unix_seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _parse_timestamp(text: str) -> int | None:

@@ -216,7 +216,7 @@ def _digest(
     parts = [offer, capabilities, manifest_id.encode(), app.encode(), kind.encode(), b"%d" % in_pixels]
     parts += [state.state, state.sig] if state else [b"", b""]
     parts += [max_price[name].encode() for name in ("price", "currency", "unit")] if max_price else []
-    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
+    return hashlib.sha256(b"".join([b"%d:%b" % (len(part), part) for part in parts])).digest()
 
 
 def _minimal_bytes(value: int) -> bytes:
