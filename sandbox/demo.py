@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clearinghouse import embedded
+from sandbox.chain.client import SandboxChain
 from sandbox.supervisor import PartFailed, Supervisor, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,6 +106,7 @@ class Demo:
 
     def start_product(self) -> None:
         say("demo", "starting orchestrator, web, signer, workers and clock")
+        self.register_orchestrator()
         orchestrator = self.chain["accounts"]["orchestrator"]
         self.supervisor.start(
             "orchestrator",
@@ -162,6 +164,13 @@ class Demo:
         self.supervisor.wait_until("the web site", lambda: _answers(f"{self.web_url}/accounts/login/"))
         self.supervisor.wait_until("the signer", lambda: _answers(f"{self.signer_url}/healthz"))
 
+    def register_orchestrator(self) -> None:
+        """Writes its address into the chain's registry, where discovery finds it; it stays there."""
+        chain = SandboxChain.from_folder(self.local_dir / "chain")
+        registered = chain.read("ServiceRegistry", "getServiceURI", chain.accounts["orchestrator"].address)
+        if registered != self.orchestrator_url:
+            chain.send("orchestrator", "ServiceRegistry", "setServiceURI", self.orchestrator_url)
+
     def seed(self) -> dict[str, str]:
         say("demo", "opening the demo accounts, paying in and funding the deposit")
         seeded = dict(json.loads(self.python("-m", "sandbox.seed", str(self.local_dir / "seed.json"), **self.stripe())))
@@ -201,6 +210,9 @@ class Demo:
             "ETH_RPC_URL": self.rpc_url,
             "STAFF_MFA_REQUIRED": "0",
             "MAIL_PAGE": "1",
+            # The orchestrator of a demo is on this machine, and whoever tries it out does not wait for minutes.
+            "DISCOVERY_PRIVATE_ADDRESSES": "1",
+            "DISCOVERY_SECONDS": "10",
             "EMAIL_BACKEND": "accounts.mailbox.MailboxBackend",
             "SECRET_KEY": self.secrets["secret_key"],
             "CELERY_BROKER_URL": self.broker.url or "redis://127.0.0.1:1/0",

@@ -1,14 +1,13 @@
 """Discovery with real sockets: sources, orchestrators that answer, lie or are away, and what the signer tells."""
 
 import asyncio
-import ipaddress
 import json
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import ProgrammingError, connection, connections, transaction
 from django.db.models.functions import Now
 from livepeer_gateway import discover_orchestrators, discover_runners
 from livepeer_gateway.capabilities import CapabilityId, build_capabilities
@@ -347,7 +346,8 @@ def in_thread(work: Callable[[], object]) -> Callable[[], None]:
 
 
 def read(url: str, *, allow_private: bool = True) -> reading.Reading:
-    return asyncio.run(reading.read(url, introduction=None, allow_private=allow_private))
+    (found,) = asyncio.run(reading.read_all([url], introduction=None, allow_private=allow_private))
+    return found
 
 
 def runners_of(page: Pages, *more: dict[str, Any]) -> bytes:
@@ -424,6 +424,59 @@ def test_many_dead_addresses_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) 
         assert time.monotonic() - started < 5
 
 
+def test_names_that_nobody_answers_for_keep_no_other_from_being_read(
+    folder: Path, node_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "HALF_SECONDS", 1.0)
+    look_up, over = socket.getaddrinfo, threading.Event()
+
+    def silent(host: str, *given: Any, **named: Any) -> Any:
+        if host.endswith(".silent.example"):
+            over.wait(30)
+        return look_up("127.0.0.1", *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    try:
+        with pages(folder) as page:
+            port = page.url.rpartition(":")[2]
+            wanted = [f"https://n{number}.silent.example:{port}" for number in range(60)] + [
+                f"https://orch.example:{port}"
+            ]
+            started = time.monotonic()
+            found = asyncio.run(reading.read_all(wanted, introduction=None, allow_private=True))
+            assert time.monotonic() - started < 5
+            assert [each.trouble for each in found] == ["timeout"] * 60 + ["sender_unknown"]
+    finally:
+        over.set()
+
+
+def test_each_service_may_do_its_part_of_discovery_and_no_more() -> None:
+    statements = {
+        "list": "SELECT * FROM signing_orchestrator",
+        "sources": "SELECT * FROM signing_orchestratorsource",
+        "write": "INSERT INTO signing_orchestrator (address, failures, trouble) VALUES ('https://x.example:1', 0, '')",
+        "drop": "DELETE FROM signing_orchestrator",
+        "introduce": "INSERT INTO signing_senderintroduction VALUES ('0x', '') ON CONFLICT DO NOTHING",
+        "introduction": "SELECT * FROM signing_senderintroduction",
+        "forge": "UPDATE signing_senderintroduction SET signature = ''",
+        "forget": "DELETE FROM signing_senderintroduction",
+    }
+    allowed = {
+        "web": {"list", "sources"},
+        "signer": {"list", "introduce"},
+        "worker": {"list", "sources", "write", "drop", "introduction"},
+        "treasury": set[str](),
+    }
+    for service, may in allowed.items():
+        for name, statement in statements.items():
+            with connection.cursor() as cursor, transaction.atomic(), ExitStack() as outcome:
+                cursor.execute(f"SET LOCAL ROLE clearinghouse_{service}")
+                if name not in may:
+                    outcome.enter_context(pytest.raises(ProgrammingError, match="permission denied"))
+                with transaction.atomic():
+                    cursor.execute(statement)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1", "0.0.0.0"])
 def test_no_address_leads_into_our_own_network_unless_the_setting_says_so(
     folder: Path, node_url: str, host: str, settings: Settings
@@ -442,12 +495,16 @@ def test_a_name_means_one_machine_from_the_check_to_the_last_byte(
     """Whatever a name server says later: the address that was checked is the one that is called."""
     asked = 0
 
-    async def rebinding(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-        nonlocal asked
-        asked += 1
-        return [ipaddress.ip_address("127.0.0.1" if asked == 1 else "169.254.169.254")]
+    look_up = socket.getaddrinfo
 
-    monkeypatch.setattr(reading, "_look_up", rebinding)
+    def rebinding(host: str, *given: Any, **named: Any) -> Any:
+        nonlocal asked
+        if host != "orch.example":
+            return look_up(host, *given, **named)
+        asked += 1
+        return look_up("127.0.0.1" if asked == 1 else "169.254.169.254", *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     with pages(folder) as page:
         page.body = runners_of(page)
         port = page.url.rpartition(":")[2]

@@ -5,7 +5,9 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -57,19 +59,24 @@ class Reading:
 async def read_all(wanted: Sequence[str], *, introduction: Introduction | None, allow_private: bool) -> list[Reading]:
     """One reading for each address, some at once."""
     room = asyncio.Semaphore(AT_ONCE)
+    # A thread for each name: one whose server keeps silent must not keep the others from being looked up.
+    threads = ThreadPoolExecutor(max(1, len(wanted)), thread_name_prefix="names")
 
     async def one(address: str) -> Reading:
         async with room:
-            return await read(address, introduction=introduction, allow_private=allow_private)
+            return await _read(address, introduction, threads, allow_private=allow_private)
 
-    return await asyncio.gather(*map(one, wanted))
+    try:
+        return await asyncio.gather(*map(one, wanted))
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
-async def read(address: str, *, introduction: Introduction | None, allow_private: bool) -> Reading:
+async def _read(address: str, introduction: Introduction | None, threads: Executor, *, allow_private: bool) -> Reading:
     """Asks both questions; never raises for what the other side does."""
     host, port = addresses.split(address)
     try:
-        ip = await _in_time(_resolve(host, port, allow_private=allow_private))
+        ip = await _in_time(_resolve(host, port, threads, allow_private=allow_private))
     except Unreadable as error:
         return Reading(address=address, info=None, runners=None, trouble=error.code)
     info, document = await asyncio.gather(
@@ -107,22 +114,23 @@ async def _in_time[Result](question: Awaitable[Result]) -> Result:
         raise Unreadable("timeout") from None
 
 
-async def _resolve(host: str, port: int, *, allow_private: bool) -> IpAddress:
+async def _resolve(host: str, port: int, threads: Executor, *, allow_private: bool) -> IpAddress:
     """The address that every connection of this reading goes to, so that a name cannot change its meaning.
 
     Raises Unreadable.
     """
     written = addresses.ip_of(host)
-    found = [written] if written else await _look_up(host, port)
+    found = [written] if written else await _look_up(host, port, threads)
     allowed = [ip for ip in found if allow_private or addresses.is_public(ip)]
     if not allowed:
         raise Unreadable("private_address" if found else "unknown_host")
     return allowed[0]
 
 
-async def _look_up(host: str, port: int) -> list[IpAddress]:
+async def _look_up(host: str, port: int, threads: Executor) -> list[IpAddress]:
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(threads, ask)
     except (OSError, UnicodeError):
         raise Unreadable("unknown_host") from None
     return [ip for *_, place in found if (ip := addresses.ip_of(str(place[0]).partition("%")[0]))]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +13,10 @@ from signing.discovery import document, offers
 from signing.discovery.addresses import owners
 from signing.discovery.document import BadFilter, Ceiling, Entry, Orchestrator, Rules
 from signing.signer.database import Database
+from signing.signer.fresh import Fresh
 from signing.signer.recipients import Recipients
 from signing.signer.refusals import Refused, Unavailable
 
-_REFRESH_AFTER_SECONDS = 1.0
-_LIFETIME_SECONDS = 2.0
 _PARSED_AT_ONCE = 16
 # Each half of an answer counts for itself, and only while it is young.
 _YOUNG = """
@@ -42,7 +40,7 @@ class Limits:
 
 
 class Listing:
-    """The list, read again every second or two while somebody asks; unchanged rows are not read twice."""
+    """The list, a second old at most while somebody asks; rows that did not change are not read twice."""
 
     def __init__(self, database: Database, recipients: Recipients, view: Callable[[], ChainView], limits: Limits):
         self._database = database
@@ -50,10 +48,7 @@ class Listing:
         self._view = view
         self._limits = limits
         self._known: dict[str, tuple[Ages, Orchestrator]] = {}
-        self._entries: list[Entry] = []
-        self._whole = b""
-        self._read_at: float | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._fresh: Fresh[tuple[list[Entry], bytes]] = Fresh(self._read, empty=([], b""))
 
     async def answer(self, query: bytes) -> bytes:
         """The JSON list. Raises Refused (400), Unavailable when nobody can be listed, and ChainUnavailable."""
@@ -61,29 +56,21 @@ class Listing:
             filters = document.read_filters(query)
         except BadFilter as error:
             raise Refused(400, "invalid_filter", str(error)) from None
-        await self._freshen()
-        if not self._entries:
+        entries, whole = await self._fresh.get()
+        if not entries:
             raise Unavailable("no_orchestrators", "no orchestrator is known yet")
         if filters == document.Filters():
-            return self._whole
-        return document.to_json(document.select(self._entries, filters))
+            return whole
+        return document.to_json(document.select(entries, filters))
 
-    async def _freshen(self) -> None:
-        age = _LIFETIME_SECONDS if self._read_at is None else time.monotonic() - self._read_at
-        if age > _REFRESH_AFTER_SECONDS and (self._reading is None or self._reading.done()):
-            self._reading = asyncio.create_task(self._read())
-            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if age >= _LIFETIME_SECONDS and self._reading:
-            await asyncio.shield(self._reading)
-
-    async def _read(self) -> None:
-        asked_at = time.monotonic()
+    async def _read(self) -> tuple[list[Entry], bytes]:
+        """Everybody who may be listed, and the answer to whoever wishes nothing in particular."""
         view = self._view()
         await self._read_rows()
         registered_at = owners(view.orchestrators)
         orchestrators = [orchestrator for _, orchestrator in self._known.values()]
         recipients = {document.recipient_of(each, registered_at) for each in orchestrators}
-        self._entries = document.entries(
+        entries = document.entries(
             orchestrators,
             registered_at,
             Rules(
@@ -93,8 +80,7 @@ class Listing:
                 max_ticket_ev_wei=self._limits.max_ticket_ev_wei,
             ),
         )
-        self._whole = document.to_json(document.select(self._entries, document.Filters()))
-        self._read_at = asked_at
+        return entries, document.to_json(document.select(entries, document.Filters()))
 
     async def _read_rows(self) -> None:
         """Brings what is known to the state of the rows; a few at a time, for payments do not wait."""
