@@ -15,6 +15,7 @@ from sandbox.orchestrator.terms import CAPTION_APP, LIVE_APP, RESTYLE_APP, Offer
 
 _RUNNERS = {"camera": LIVE_APP, "restyle": RESTYLE_APP, "caption": CAPTION_APP}
 _MAX_BODY_BYTES = 16 * 2**20
+_MAX_HEADER_BYTES = 2**20  # a payment of a hundred tickets is a header of ten kilobytes
 
 
 async def serve_http(node: Node) -> tuple[web.AppRunner, int]:
@@ -22,7 +23,13 @@ async def serve_http(node: Node) -> tuple[web.AppRunner, int]:
     application = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_answer_refusals])
     doors = HttpDoors(node)
     application.add_routes(doors.routes() + node.trickle.routes())
-    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=1.0,
+        max_field_size=_MAX_HEADER_BYTES,
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port: int = runner.addresses[0][1]
