@@ -22,18 +22,19 @@ def local_dir() -> Path:
 def _books_can_be_cleared_between_tests() -> Iterable[None]:
     """Between transactional tests Django truncates; the books refuse that, even to their owner.
 
-    Only here the triggers are switched off for that one statement, which also clears the tables made in SQL.
+    Only here the triggers are switched off, and the tables made in SQL are cleared as well. Deleting a few rows is
+    far quicker than truncating dozens of tables.
     """
 
     def clear(operations: DatabaseOperations, sql_list: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
+                "SELECT string_agg(format('DELETE FROM %I', tablename), '; ') FROM pg_tables"
                 " WHERE schemaname = 'public' AND tablename <> 'django_migrations'"
             )
-            (tables,) = cursor.fetchone()
+            (deletes,) = cursor.fetchone()
             cursor.execute("SET session_replication_role = replica")
-            cursor.execute(f"TRUNCATE {tables} CASCADE")
+            cursor.execute(deletes)
             cursor.execute("SET session_replication_role = DEFAULT")
 
     with pytest.MonkeyPatch.context() as patch:
