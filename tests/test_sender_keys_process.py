@@ -1,4 +1,4 @@
-"""The key is not where the web is: a served web process, searched byte by byte, with a signer at work beside it."""
+"""Processes with keys: a signer opens all it is given, and a web process beside it, searched byte by byte, has none."""
 
 import contextlib
 import os
@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from accounts.models import Customer
 from clearinghouse.embedded import free_port
 from sandbox.chain.client import SandboxChain
+from signing import sender_keys
 from signing.signer import key_files
-from tests import builders, chain_cast
+from signing.signer.keystore import Keystore
+from tests import builders, chain_cast, standin_web3signer
 from tests.signer_stage import Client, check_tickets, offer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,6 +106,28 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxChain]:
         yield running
 
 
+def common(chain: SandboxChain, sender: str) -> dict[str, str]:
+    """What every process is told."""
+    return {
+        **os.environ,
+        "DATABASE_URL": database_url(),
+        "ETH_RPC_URL": chain.rpc_url,
+        "CONTROLLER_ADDRESS": chain.controller_address,
+        "ETH_USD_FEED_ADDRESS": chain.eth_usd_feed_address,
+        "SENDER_ADDRESS": sender,
+        "STAFF_MFA_REQUIRED": "0",
+    }
+
+
+def an_offer(chain: SandboxChain) -> str:
+    round_ = chain.read("RoundsManager", "lastInitializedRound")
+    return offer(
+        recipient=bytes.fromhex(chain.accounts["orchestrator"].address[2:]),
+        creation=(round_, chain.read("RoundsManager", "blockHashForRound", round_)),
+        expiration_block=chain.block_number() + 1000,
+    )
+
+
 def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
     chain: SandboxChain, tmp_path: Path, static_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,25 +143,21 @@ def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
         "capital digits": secret.hex().upper().encode(),
         "password": password.encode(),
     }
-    common = {
-        **os.environ,
-        "DATABASE_URL": database_url(),
-        "ETH_RPC_URL": chain.rpc_url,
-        "CONTROLLER_ADDRESS": chain.controller_address,
-        "ETH_USD_FEED_ADDRESS": chain.eth_usd_feed_address,
-        "SENDER_ADDRESS": files.address,
-        "STAFF_MFA_REQUIRED": "0",
-    }
     web_port, signer_port = free_port(), free_port()
     web_url, signer_url = f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{signer_port}"
     signer_env = {
-        **common,
+        **common(chain, files.address),
         "PGOPTIONS": "-c role=clearinghouse_signer",
         "SIGNER_PORT": str(signer_port),
         "SENDER_KEYSTORE_FILE": str(files.keystore),
         "SENDER_KEYSTORE_PASSWORD_FILE": str(files.password),
     }
-    web_env = {**common, "PGOPTIONS": "-c role=clearinghouse_web", "WEB_URL": web_url, "SIGNER_URL": signer_url}
+    web_env = {
+        **common(chain, files.address),
+        "PGOPTIONS": "-c role=clearinghouse_web",
+        "WEB_URL": web_url,
+        "SIGNER_URL": signer_url,
+    }
     web_logs, signer_logs = tmp_path / "web.log", tmp_path / "signer.log"
     gunicorn = ["-m", "gunicorn", "clearinghouse.wsgi", "--bind", f"127.0.0.1:{web_port}", "--workers", "2"]
     gunicorn += ["--threads", "4", "--worker-class", "gthread", "--log-level", "debug", "--no-control-socket"]
@@ -147,15 +168,9 @@ def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
         until_answers(f"{signer_url}/readyz", signer, signer_logs)
         until_answers(f"{web_url}/accounts/login/", web, web_logs)
         client = a_customer(signer_url)
-        round_ = chain.read("RoundsManager", "lastInitializedRound")
         answers = []
         for _ in range(5):
-            request = offer(
-                recipient=bytes.fromhex(chain.accounts["orchestrator"].address[2:]),
-                creation=(round_, chain.read("RoundsManager", "blockHashForRound", round_)),
-                expiration_block=chain.block_number() + 1000,
-            )
-            paid = client.pay(orchestrator=request, type="live")
+            paid = client.pay(orchestrator=an_offer(chain), type="live")
             check_tickets(paid.payment, files.address)
             answers += [paid.body, client.request("POST", "/sign-orchestrator-info").body]
             answers += [fetched(web_url + page) for page in PAGES]
@@ -167,6 +182,41 @@ def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
     told = b"\n".join([*answers, web_logs.read_bytes(), signer_logs.read_bytes()])
     assert {name for name, needle in needles.items() if needle in told} == set()
     assert b"Sign in" in told
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "standin"])
+def test_a_signer_takes_its_keys_from_a_folder_and_from_a_web3signer(
+    chain: SandboxChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("ETH_ACCOUNT_KDF", "pbkdf2")
+    here, there = secrets.token_bytes(32), secrets.token_bytes(32)
+    files, remote = key_files.write(here, tmp_path / "keys"), Keystore(there)
+    for address in (files.address, remote.checksum_address):
+        chain_cast.fund(chain, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER, sender=address)
+    port, log = free_port(), tmp_path / "signer.log"
+    with standin_web3signer.running(there) as server:
+        env = {
+            **common(chain, files.address),
+            "PGOPTIONS": "-c role=clearinghouse_signer",
+            "SIGNER_PORT": str(port),
+            "SENDER_KEYSTORE_FILE": str(tmp_path / "keys"),
+            "SENDER_KEYSTORE_PASSWORD_FILE": str(tmp_path / "keys"),
+            "SENDER_WEB3SIGNER_URL": server.url if url == "standin" else url,
+        }
+        with process(["-m", "signing.signer"], env, log) as signer:
+            if url != "standin":
+                assert signer.wait(60) == 1
+                assert log.read_text() == "SENDER_WEB3SIGNER_URL does not answer with its public keys.\n"
+                return
+            until_answers(f"http://127.0.0.1:{port}/readyz", signer, log)
+            client = a_customer(f"http://127.0.0.1:{port}")
+            check_tickets(client.pay(orchestrator=an_offer(chain), type="live").payment, files.address)
+            sender_keys.register(remote.checksum_address)
+            sender_keys.move(Customer.objects.get(), to=remote.checksum_address)
+            deadline = time.monotonic() + 10
+            while (paid := client.pay(orchestrator=an_offer(chain), type="live")).payment.sender != remote.address:
+                assert time.monotonic() < deadline
+            check_tickets(paid.payment, remote.checksum_address)
 
 
 def a_customer(signer_url: str) -> Client:
