@@ -6,11 +6,13 @@ import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandbox.orchestrator.terms import CAPTION_APP, LIVE_APP
-from tests.client_stage import check_charges, running_town, worth_wei
+from tests.client_stage import Town, check_charges, running_town, worth_wei
+from tests.lossy_line import lossy_line
 from tests.signer_stage import rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,37 +39,64 @@ def node_js() -> str:
     return node
 
 
+def start(node_js: str, town: Town, signer_url: str, key: str) -> "subprocess.Popen[str]":
+    environment = {
+        **os.environ,
+        "SIGNER_URL": signer_url,
+        "API_KEY": key,
+        "DISCOVERY_URL": town.node.service_uri + "/discovery",
+        "LIVE_APP": LIVE_APP,
+        "JOB_APP": CAPTION_APP,
+        "SESSION_SECONDS": "13.5",
+    }
+    pipe = subprocess.PIPE
+    return subprocess.Popen([node_js, "pay.mjs"], cwd=HERE, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def end(gateway: "subprocess.Popen[str]") -> dict[str, Any]:
+    """What the gateway told at its end."""
+    try:
+        output, errors = gateway.communicate(timeout=60)
+    finally:
+        gateway.kill()
+    assert gateway.returncode == 0, errors
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
 def test_the_javascript_client_pays_a_live_session_and_a_job_and_no_ticket_is_rejected(
     node_js: str, tmp_path: Path
 ) -> None:
+    """Two at once: one over a sound line, the other over one that loses a third of the answers."""
     # A ticket is worth a second of the session, so that every round of the client's clock buys some.
-    with running_town(tmp_path, live_price_wei=10**11, ticket_ev_wei=10**11, debit_seconds=1) as town:
-        gateway, owner = town.signer.gateway(dollars_nano=CREDIT)
-        environment = {
-            **os.environ,
-            "SIGNER_URL": town.signer.url,
-            "API_KEY": gateway.key or "",
-            "DISCOVERY_URL": town.node.service_uri + "/discovery",
-            "LIVE_APP": LIVE_APP,
-            "JOB_APP": CAPTION_APP,
-            "SESSION_SECONDS": "13.5",
-        }
-        done = subprocess.run(
-            [node_js, "pay.mjs"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=60
-        )
+    with (
+        running_town(tmp_path, live_price_wei=10**11, ticket_ev_wei=10**11, debit_seconds=1) as town,
+        lossy_line(town.signer.url) as line,
+    ):
+        sound, owner = town.signer.gateway(dollars_nano=CREDIT)
+        lossy, unlucky = town.signer.gateway(dollars_nano=CREDIT)
+        gateways = [
+            start(node_js, town, town.signer.url, sound.key or ""),
+            start(node_js, town, line.url, lossy.key or ""),
+        ]
+        told = [end(gateway) for gateway in gateways]
         found = town.status()
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["job"]["caption"]
-    assert told["frame"]["session_id"] == told["session"]  # the session was alive to its end
-    booked = rows(owner)
-    live = [row for row in booked if row["kind"] == "live"]
-    assert len(live) >= 4  # the opening, then one about every three seconds
-    assert [row["kind"] for row in booked if row not in live] == ["fixed"]
-    assert len({row["session_id"] for row in live}) == 1
-    sold = check_charges(owner, CREDIT)
+    for each in told:
+        assert each["job"]["caption"]
+        assert each["frame"]["session_id"] == each["session"]  # the session was alive to its end
+    assert [row["kind"] for row in rows(owner)].count("live") >= 4  # the opening, then one about every three seconds
+    assert [row["kind"] for row in rows(owner)].count("fixed") == 1
+    assert len({row["session_id"] for row in rows(owner)}) == 2
+
+    sold, sold_over_lossy = check_charges(owner, CREDIT), check_charges(unlucky, CREDIT)
+    assert sold_over_lossy == line.sold
+    assert line.lost >= 3
+    assert line.lost * 3 >= line.lost + line.delivered
     assert (found["tickets_rejected"], found["payments_rejected"]) == (0, {})
-    assert found["tickets_accepted"] == len(sold)
-    assert Fraction(found["received_wei"]) == sum(worth_wei(row) for row in booked)
+    assert len(sold) < found["tickets_accepted"] < len(sold | sold_over_lossy)
+    by_manifest = {account["manifest_id"]: account["received_wei"] for account in found["accounts"]}
+    assert Fraction(by_manifest[told[0]["session"]]) == sum(
+        worth_wei(row) for row in rows(owner) if row["kind"] == "live"
+    )
     closed = {session["session_id"]: session["closed_because"] for session in found["sessions"]}
-    assert closed[told["session"]] == "stopped by the client"
+    assert {closed[each["session"]] for each in told} == {"stopped by the client"}

@@ -9,8 +9,19 @@ const gateway = createGateway({
   attributionSource: "tests",
 });
 
-const session = await gateway.reserveSession({ capability: LIVE_APP, gatewayRequestId: "live-1" });
-const job = await gateway.runInference({ capability: JOB_APP, params: { picture: "a cat" } });
+// What an application does when it did not work: again.
+async function persistently(work) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (attempt === 4) throw error;
+    }
+  }
+}
+
+const session = await persistently(() => gateway.reserveSession({ capability: LIVE_APP }));
+const job = await persistently(() => gateway.runInference({ capability: JOB_APP, params: { picture: "a cat" } }));
 await new Promise((resolve) => setTimeout(resolve, 1000 * Number(SESSION_SECONDS)));
 const frame = await gateway.callSession(session, { endpoint: "/frame", payload: { number: 1 } });
 await gateway.stopSession(session);
