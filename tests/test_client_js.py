@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ CREDIT = 10**10
 @pytest.fixture(scope="module")
 def node_js() -> str:
     """Node with the client installed as its lock file says."""
-    node, npm = shutil.which("node"), shutil.which("npm")
+    # The virtual environment brings a Node of its own.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     version = subprocess.check_output([node, "--version"], text=True) if node else "v0"
     if not node or not npm or int(version[1:].split(".")[0]) < OLDEST_NODE:
         reason = f"Node {OLDEST_NODE} or newer with npm is not installed, so the JavaScript client was not tried"
