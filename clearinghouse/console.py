@@ -46,6 +46,8 @@ NAVIGATION = [
         "items": [
             _item("Journals", "receipt_long", "admin:billing_journal_changelist"),
             _item("Ledger accounts", "account_tree", "admin:billing_ledgeraccount_changelist"),
+            _item("Price ceilings", "price_check", "admin:signing_priceceiling_changelist"),
+            _item("Markups", "percent", "admin:billing_markup_changelist"),
             _item("ETH prices", "currency_exchange", "admin:billing_ethusdrate_changelist"),
             _item("Stripe events", "inbox", "admin:billing_stripeevent_changelist"),
         ],

@@ -21,6 +21,7 @@ from accounts.models import Customer
 from billing import usage
 from billing.admin import EndlessAdmin, ReadOnlyAdmin, dollars, ether, shortened, when
 from billing.models import TopUp
+from signing import price_admin as price_admin
 from signing.models import ChainEvent, Recipient, Redemption, SignerSession, TreasuryTransaction
 
 _SHOWN = 10

@@ -16,8 +16,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiKey, AuditEntry, Customer, Membership, User
 from billing import ledger
-from billing.models import EthUsdRate, Journal, LedgerAccount, StripeEvent, TopUp, Usage
-from signing.models import ChainEvent, Recipient, Redemption, SignerSession, TreasuryTransaction
+from billing.models import EthUsdRate, Journal, LedgerAccount, Markup, StripeEvent, TopUp, Usage
+from signing.models import ChainEvent, PriceCeiling, Recipient, Redemption, SignerSession, TreasuryTransaction
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.test_staff_treasury import SENDER, price, redemption, snapshot, staff_member, wish
@@ -26,6 +26,7 @@ MONEY = {Journal, LedgerAccount, Usage, TopUp, StripeEvent, EthUsdRate}
 CHAIN = {SignerSession, Redemption, ChainEvent, TreasuryTransaction}
 PEOPLE = {User, Customer, Membership, ApiKey, AuditEntry}
 ROOMS = sorted(MONEY | CHAIN, key=lambda model: model.__name__)
+PRICES = {PriceCeiling, Markup}  # rows are added, none is changed
 RECIPIENT = "0x" + "Ab" * 20
 
 
@@ -69,7 +70,7 @@ def furnished(settings: Settings) -> Customer:
 
 
 def test_the_console_holds_these_rooms_and_no_other() -> None:
-    assert set(admin.site._registry) == MONEY | CHAIN | PEOPLE | {Recipient}
+    assert set(admin.site._registry) == MONEY | CHAIN | PEOPLE | PRICES | {Recipient}
 
 
 @pytest.mark.parametrize("model", ROOMS, ids=lambda model: model.__name__)

@@ -13,7 +13,7 @@ from signing import stops
 from signing.models import Stop
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.test_staff_treasury import staff_member
+from tests.test_staff_treasury import SENDER, snapshot, staff_member
 
 ADDRESS = "0x" + "aB" * 20
 
@@ -227,3 +227,22 @@ def test_a_stop_is_thrown_and_lifted_in_a_browser_at_both_widths(live_server: ob
             context.close()
     assert Stop.objects.filter(lifted_at=None).count() == 0
     assert Stop.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_the_treasury_page_says_that_signing_is_stopped_and_the_console_leads_here(
+    staff: Client, user: User, settings: Settings
+) -> None:
+    settings.SENDER_ADDRESS = SENDER
+    snapshot()
+    stops.throw(scope="all", subject="", reason="Drill of November", user=user)
+    page = staff.get("/treasury/").content.decode()
+    assert "All signing is stopped" in page
+    assert "Drill of November" in page
+    owner = builders.customer()
+    href = f"/stops/?scope=customer&amp;subject={owner.pk}"
+    assert href in staff.get(f"/staff/accounts/customer/{owner.pk}/change/").content.decode()
+    page = staff.get("/stops/", {"scope": "customer", "subject": owner.pk}).content.decode()
+    assert f'value="{owner.pk}"' in page
+    assert '<option value="customer" selected>' in page
+    assert "/stops/" in staff.get("/staff/").content.decode()

@@ -11,7 +11,8 @@ from django.db.models import F, Sum
 from accounts import moments
 from billing import display
 from billing.models import Journal
-from signing.models import Redemption, TreasuryTransaction
+from signing import stops
+from signing.models import Redemption, Stop, TreasuryTransaction
 from signing.treasury.overview import Overview
 
 RUNWAY_FLOOR = timedelta(days=7)
@@ -30,8 +31,23 @@ class Alert:
 
 def of(view: Overview) -> list[Alert]:
     """The worst first."""
-    found = [*_reading(view), *_lock(view), *_funds(view), *_redemptions(view), *_departures(view), *_requests(view)]
+    found = [
+        *_stops(),
+        *_reading(view),
+        *_lock(view),
+        *_funds(view),
+        *_redemptions(view),
+        *_departures(view),
+        *_requests(view),
+    ]
     return sorted(found, key=lambda alert: alert.kind != "bad")
+
+
+def _stops() -> Iterator[Alert]:
+    for stop in stops.standing().filter(scope__in=[Stop.Scope.ALL, Stop.Scope.SENDER]):
+        what = "All signing is" if stop.scope == Stop.Scope.ALL else f"Signing with {stop.subject} is"
+        by = stop.set_by.get_short_name()
+        yield Alert(kind="bad", title=f"{what} stopped", text=f"By {by}: {stop.reason}", since=stop.set_at)
 
 
 def _reading(view: Overview) -> Iterator[Alert]:
