@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 import grpc
-import grpc.aio
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 
@@ -59,8 +58,8 @@ class Reading:
 async def read_all(wanted: Sequence[str], *, introduction: Introduction | None, allow_private: bool) -> list[Reading]:
     """One reading for each address, some at once."""
     room = asyncio.Semaphore(AT_ONCE)
-    # A thread for each name: one whose server keeps silent must not keep the others from being looked up.
-    threads = ThreadPoolExecutor(max(1, len(wanted)), thread_name_prefix="names")
+    # A thread for each: one whose name server keeps silent must not keep the others from being looked up.
+    threads = ThreadPoolExecutor(max(1, len(wanted)), thread_name_prefix="discovery")
 
     async def one(address: str) -> Reading:
         async with room:
@@ -80,7 +79,7 @@ async def _read(address: str, introduction: Introduction | None, threads: Execut
     except Unreadable as error:
         return Reading(address=address, info=None, runners=None, trouble=error.code)
     info, document = await asyncio.gather(
-        _outcome(_in_time(_ask_info(host, port, ip, introduction))),
+        _outcome(_in_time(_ask_info(host, port, ip, introduction, threads))),
         _outcome(_in_time(_ask_runners(address, ip))),
     )
     runners: tuple[Runner, ...] | None = None
@@ -139,12 +138,26 @@ async def _look_up(host: str, port: int, threads: Executor) -> list[IpAddress]:
 # -- gRPC ----------------------------------------------------------------------------------------------------
 
 
-async def _ask_info(host: str, port: int, ip: IpAddress, introduction: Introduction | None) -> Info:
+async def _ask_info(host: str, port: int, ip: IpAddress, introduction: Introduction | None, threads: Executor) -> Info:
     """GetOrchestrator in the name of our sender. Raises Unreadable."""
     if introduction is None:
         raise Unreadable("sender_unknown")
     certificate, name = await _certificate(host, port, ip)
     target = f"ipv6:[{ip}]:{port}" if ip.version == 6 else f"ipv4:{ip}:{port}"
+    try:
+        raw = await asyncio.get_running_loop().run_in_executor(
+            threads, _get_orchestrator, target, certificate, name, introduction
+        )
+    except grpc.RpcError as error:
+        raise Unreadable(f"grpc_{error.code().name.lower()}") from None
+    try:
+        return offers.read_info(raw)
+    except Nonsense:
+        raise Unreadable("grpc_nonsense") from None
+
+
+def _get_orchestrator(target: str, certificate: bytes, name: str, introduction: Introduction) -> bytes:
+    """The answer as it came. In a thread: gRPC's own event loop does not share a process with others."""
     options = [
         ("grpc.ssl_target_name_override", name),
         ("grpc.default_authority", name),
@@ -156,18 +169,12 @@ async def _ask_info(host: str, port: int, ip: IpAddress, introduction: Introduct
         address=introduction.sender, sig=introduction.signature, ignore_capacity_check=True
     )
     credentials = grpc.ssl_channel_credentials(root_certificates=certificate)
-    async with grpc.aio.secure_channel(target, credentials, options=options) as channel:
+    with grpc.secure_channel(target, credentials, options=options) as channel:
         ask = channel.unary_unary(
             _METHOD, request_serializer=pb.OrchestratorRequest.SerializeToString, response_deserializer=bytes
         )
-        try:
-            raw: bytes = await ask(request, timeout=HALF_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise Unreadable(f"grpc_{error.code().name.lower()}") from None
-    try:
-        return offers.read_info(raw)
-    except Nonsense:
-        raise Unreadable("grpc_nonsense") from None
+        answer: bytes = ask(request, timeout=HALF_SECONDS)
+    return answer
 
 
 async def _certificate(host: str, port: int, ip: IpAddress) -> tuple[bytes, str]:
