@@ -242,7 +242,7 @@ def test_the_treasury_page_says_that_signing_is_stopped_and_the_console_leads_he
     owner = builders.customer()
     href = f"/stops/?scope=customer&amp;subject={owner.pk}"
     assert href in staff.get(f"/staff/accounts/customer/{owner.pk}/change/").content.decode()
-    page = staff.get("/stops/", {"scope": "customer", "subject": owner.pk}).content.decode()
+    page = staff.get("/stops/", {"scope": "customer", "subject": str(owner.pk)}).content.decode()
     assert f'value="{owner.pk}"' in page
     assert '<option value="customer" selected>' in page
     assert "/stops/" in staff.get("/staff/").content.decode()
