@@ -35,6 +35,7 @@ from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256, Ticket
 from signing.signer.application import build
 from signing.signer.keystore import Keystore, SigningKey
+from signing.signer.server import config
 from tests import builders
 
 KEY = bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318")
@@ -224,11 +225,7 @@ def running_signer(
     with override_settings(**changed_settings):
         application = build(keystore=key, more_keys=more_keys, chain=chain, database=as_signer)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False
-        )
-    )
+    server = uvicorn.Server(config(application))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     stage = Stage(f"http://127.0.0.1:{listener.getsockname()[1]}", chain, key)

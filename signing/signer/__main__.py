@@ -6,18 +6,15 @@ import signal
 import sys
 from typing import NoReturn
 
-import uvicorn
 from django.conf import settings
 
 from signing.chain.ethereum import ChainUnavailable
 from signing.chain.watch import ChainWatch
+from signing.signer import server
 from signing.signer.application import build
 from signing.signer.keyring import open_keys
 from signing.signer.keystore import KeystoreUnusable
 from signing.signer.web3signer import SigningUnavailable
-
-_SECONDS_TO_FINISH = 10
-_IDLE_SECONDS = 600
 
 
 def main() -> None:
@@ -51,20 +48,10 @@ def serve() -> None:
     signal.signal(signal.SIGTERM, _end)
     watch.start()
     try:
-        uvicorn.run(
+        server.run(
             build(keystore=keystore, more_keys=more_keys, chain=watch),
             host=settings.SIGNER_HOST,
             port=settings.SIGNER_PORT,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         )
     finally:
         watch.stop()

@@ -24,6 +24,7 @@ _MOST_REQUESTS = 4096
 type Scope = Mapping[str, Any]
 type Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 type Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+type Answer = tuple[int, bytes, Mapping[str, str]]
 type Door = Callable[[Scope, Receive], Awaitable[bytes]]
 
 
@@ -59,24 +60,23 @@ class Signer:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await _send(send, *await self.answer(scope, receive))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive | None = None) -> Answer:
+        """The status, body and headers that a request gets; a scope that holds its `body` needs no `receive`."""
         self._requests += 1
         try:
             if self._requests > _MOST_REQUESTS:
                 raise Unavailable("overloaded", "too many requests at once, try again")
-            body = await self._open_door(scope, receive)
+            return 200, await self._open_door(scope, receive or _receive_nothing), {}
         except Refused as refused:
-            await _send(send, refused.status, _error(refused), refused.headers)
+            return refused.status, _error(refused), refused.headers
         except ChainUnavailable as error:
             unavailable = Unavailable(error.reason_code, str(error))
-            await _send(send, 503, _error(unavailable), unavailable.headers)
+            return 503, _error(unavailable), unavailable.headers
         except Exception:
             logger.exception("%s failed", scope["path"])
-            await _send(send, 500, _error(Refused(500, "internal_error", "Internal Server Error")), {})
-        else:
-            await _send(send, 200, body, {})
+            return 500, _error(Refused(500, "internal_error", "Internal Server Error")), {}
         finally:
             self._requests -= 1
 
@@ -125,6 +125,8 @@ class Signer:
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body. Raises Refused: 413 over a mebibyte, 408 when it does not come."""
+    if "body" in scope:
+        return bytes(scope["body"])
     parts: list[bytes] = []
     size = 0
     try:
@@ -145,6 +147,10 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
     if size > MAX_BODY_BYTES:
         raise Refused(413, "body_too_large", f"the body exceeds {MAX_BODY_BYTES} bytes", {"Connection": "close"})
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _receive_nothing() -> Mapping[str, Any]:
+    return {"type": "http.disconnect"}
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 MOST_IN_ONE_CALL = 64
 _MOST_WAITING = 1024
+_TURNS_TO_GATHER = 2
 _MOST_SECONDS_WAITING = 1.5
 _COMMIT = "SELECT signing_commit_payments(%s::jsonb)"
 
@@ -85,7 +86,12 @@ class Batch:
         while not (self._closing and not self._waiting):
             await self._arrival.wait()
             self._arrival.clear()
+            count = 1
             while self._waiting:
+                if count > 1:
+                    # Whoever was answered by the last commit asks again about now.
+                    for _ in range(_TURNS_TO_GATHER):
+                        await asyncio.sleep(0)
                 count = min(len(self._waiting), MOST_IN_ONE_CALL)
                 await self._commit_together([self._waiting.popleft() for _ in range(count)])
 

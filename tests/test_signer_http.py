@@ -1,0 +1,156 @@
+"""However a request is cut into pieces, it gets one answer, and nothing inside a body is taken for a request."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.signer_stage import Client, Stage, offer, rows, running_signer, wallet
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with running_signer() as running:
+        yield running
+
+
+@pytest.fixture
+def wire(stage: Stage) -> Iterator["Wire"]:
+    opened = Wire(stage)
+    yield opened
+    opened.hang_up()
+
+
+def request(client: Client, *headers: str, body: bytes | None = None, length: int | None = None) -> bytes:
+    """The bytes of a payment request."""
+    content = json.dumps({"orchestrator": offer(), "type": "fixed"}).encode() if body is None else body
+    lines = [
+        "POST /generate-live-payment HTTP/1.1",
+        "Host: signer",
+        *([f"Authorization: Bearer {client.key}"] if client.key else []),
+        *headers,
+        *([] if length == 0 else [f"Content-Length: {length or len(content)}"]),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+class Wire:
+    """A raw connection to the signer."""
+
+    def __init__(self, stage: Stage) -> None:
+        parts = urlsplit(stage.url)
+        self._socket = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+
+    def send(self, *pieces: bytes, pause: float = 0.05) -> None:
+        for number, piece in enumerate(pieces):
+            if number:
+                time.sleep(pause)
+            self._socket.sendall(piece)
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        status = int(self._file.readline().split()[1])
+        headers = {}
+        while line := self._file.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        if status == 100:
+            return self.answer()
+        return status, headers, self._file.read(int(headers["content-length"]))
+
+    def hang_up(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def is_closed(self) -> bool:
+        return self._file.read(1) == b""
+
+
+def test_a_request_gets_its_answer_in_whatever_pieces_it_comes(stage: Stage, wire: "Wire") -> None:
+    client, owner = stage.gateway()
+    for cut in (1, 30, 60, 300):
+        whole = request(client)
+        wire.send(whole[:cut], whole[cut:])
+        assert wire.answer()[0] == 200
+        wire.send(request(client))
+        assert wire.answer()[0] == 200
+    assert len(rows(owner)) == 8
+
+
+def test_requests_sent_without_waiting_are_answered_in_order(stage: Stage, wire: "Wire") -> None:
+    client, owner = stage.gateway()
+    asked = [request(client), b"GET /healthz HTTP/1.1\r\nHost: signer\r\n\r\n", request(client), request(client)]
+    wire.send(b"".join(asked))
+    wire.send(*asked, pause=0)
+    answers = [wire.answer() for _ in range(8)]
+    assert [status for status, _, _ in answers] == [200] * 8
+    assert [b"payment" in body for _, _, body in answers] == [True, False, True, True] * 2
+    assert len(rows(owner)) == 3
+
+
+def test_chunks_and_expectations_are_understood(stage: Stage, wire: "Wire") -> None:
+    client, owner = stage.gateway()
+    body = json.dumps({"orchestrator": offer(), "type": "fixed"}).encode()
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    wire.send(request(client, "Transfer-Encoding: chunked", body=chunked, length=0))
+    assert wire.answer()[0] == 200
+    expecting = request(client, "Expect: 100-continue", body=b"", length=len(body))
+    wire.send(expecting, body.replace(b"fixed", b"live "))
+    assert wire.answer()[0] == 400
+    wire.send(request(client, "Connection: close"))
+    status, headers, _ = wire.answer()
+    assert (status, headers["connection"]) == (200, "close")
+    assert wire.is_closed()
+    assert len(rows(owner)) == 2
+
+
+def test_a_request_inside_a_body_is_no_request(stage: Stage, wire: "Wire") -> None:
+    """The first answer may come before its body does; what follows is that body still."""
+    client, owner = stage.gateway()
+    hidden = request(client)
+    wire.send(request(Client(stage.url, None), body=b"", length=len(hidden)))
+    assert wire.answer()[0] == 401
+    wire.send(hidden)
+    wire.send(b"GET /healthz HTTP/1.1\r\nHost: signer\r\n\r\n")
+    assert wire.answer()[2] == b'{"status":"ok"}'
+    assert rows(owner) == []
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        ("Content-Length: 5", "length twice"),
+        ("Transfer-Encoding: chunked", "two lengths"),
+        ("X-Header : blank before its colon", "a blank"),
+        ("X-Header: a\x00b", "a NUL"),
+        ("X-Header: a\nAuthorization: Bearer other", "a bare line feed"),
+    ],
+    ids=lambda each: each[1],
+)
+def test_a_request_that_could_be_read_in_two_ways_is_left_to_the_parser(
+    stage: Stage, wire: "Wire", spoiled: tuple[str, str]
+) -> None:
+    client, owner = stage.gateway()
+    wire.send(request(client, spoiled[0]))
+    status, _, _ = wire.answer()
+    assert status in {200, 400, 401}
+    assert len(rows(owner)) == (status == 200)
+
+
+def test_a_client_that_hangs_up_is_charged_for_what_it_asked(stage: Stage, wire: "Wire") -> None:
+    client, owner = stage.gateway()
+    wanted, before = request(client), wallet(owner)
+    wire.send(wanted)
+    wire.hang_up()
+    deadline = time.monotonic() + 5
+    while wallet(owner) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert client.request("POST", "/generate-live-payment", wanted.partition(b"\r\n\r\n")[2]).status == 200
+    assert len(rows(owner)) == 1
