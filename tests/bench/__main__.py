@@ -19,6 +19,7 @@ _GATE = 0.12
 _CREDIT_NANO_USD = 10**15
 _MANY = 64
 _SOAK_RATE = 300
+_MOST_SIGNERS = 2
 
 
 class Mismatch(Exception):
@@ -26,46 +27,38 @@ class Mismatch(Exception):
 
 
 class Bench:
-    """A signer in its own process over an empty database of its own."""
+    """Signers in processes of their own over an empty database; most benchmarks ask the first one alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, library: float) -> None:
         from clearinghouse.embedded import free_port
 
         assert stage._server, "the bench measures a PostgreSQL of its own: unset DATABASE_URL"
         assert stage._server._process
         self._postgres = stage._server._process.pid
-        self._port = free_port()
-        self._signer = subprocess.Popen([sys.executable, "-m", "tests.bench.server", str(self._port)], cwd=PROJECT)
+        self._ports = [free_port() for _ in range(_MOST_SIGNERS)]
+        self._signers = [
+            subprocess.Popen([sys.executable, "-m", "tests.bench.server", str(port)], cwd=PROJECT)
+            for port in self._ports
+        ]
         self._customers = 0
+        self.library = library
         self._only = os.environ.get("BENCH_ONLY", "")
-        self._wait()
+        for signer, port in zip(self._signers, self._ports, strict=True):
+            _wait(signer, port)
 
     def close(self) -> None:
-        self._signer.terminate()
-        self._signer.wait(timeout=20)
+        for signer in self._signers:
+            signer.terminate()
+            signer.wait(timeout=20)
 
-    def _wait(self) -> None:
-        from tests.signer_stage import Client
-
-        deadline = time.monotonic() + 30
-        while True:
-            assert self._signer.poll() is None, "the signer did not start"
-            try:
-                if Client(f"http://127.0.0.1:{self._port}", None).request("GET", "/readyz").status == 200:
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < deadline, "the signer did not become ready"
-            time.sleep(0.05)
-
-    def run(self, name: str, *, customers: int, **job: Any) -> dict[str, Any]:
+    def run(self, name: str, *, customers: int, signers: int = 1, **job: Any) -> dict[str, Any]:
         """One benchmark with customers of its own: asked, measured, and checked against the books."""
         from tests.bench import machine
 
         if self._only not in name and name != "warm up":
             return {}
         owners, keys = self._open_customers(customers)
-        asked = Job(port=self._port, keys=keys, **job)
+        asked = Job(ports=self._ports[:signers], keys=keys, **job)
         load = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.load", json.dumps(asdict(asked))],
             cwd=PROJECT,
@@ -76,13 +69,12 @@ class Bench:
         assert load.stdin
         assert load.stdout
         assert load.stdout.readline() == "ready\n"
-        pids = {"signer": self._signer.pid, "postgresql": self._postgres}
-        before = {part: machine.cpu_seconds(pid) for part, pid in pids.items()}
-        statements, memory = self._statements(), machine.memory_mb(self._signer.pid)
+        before, statements, memory = self._cpu_seconds(), self._statements(), self._memory_mb()
         load.stdin.write("go\n")
         load.stdin.flush()
         told = json.loads(load.stdout.readline())
-        spent = {part: machine.cpu_seconds(pid) - before[part] for part, pid in pids.items()}
+        after = self._cpu_seconds()
+        signer_us, postgresql_us = ((now - was) / asked.requests * 1e6 for now, was in zip(after, before, strict=True))
         load.communicate()
         statements = self._statements() - statements
         self._check_books(name, owners, told, asked.requests)
@@ -94,12 +86,14 @@ class Bench:
             connections=asked.connections,
             customers=customers,
             tickets=asked.tickets,
-            signer_cpu_us=round(spent["signer"] / asked.requests * 1e6, 1),
-            postgresql_cpu_us=round(spent["postgresql"] / asked.requests * 1e6, 1),
+            signers=signers,
+            signer_cpu_us=round(signer_us, 1),
+            postgresql_cpu_us=round(postgresql_us, 1),
             load_generator_cpu_us=round(told["cpu_seconds"] / asked.requests * 1e6, 1),
+            signatures_of_cpu=round((signer_us + postgresql_us) * self.library / 1e6, 2),
             statements_per_payment=round(statements / asked.requests, 3),
-            signer_memory_mb=round(machine.memory_mb(self._signer.pid)),
-            memory_growth_mb=round(machine.memory_mb(self._signer.pid) - memory, 1),
+            signer_memory_mb=round(self._memory_mb()),
+            memory_growth_mb=round(self._memory_mb() - memory, 1),
             p99_drift=round(told["p99_drift"], 2),
             load_average=machine.load_average(),
         )
@@ -120,11 +114,23 @@ class Bench:
             keys.append(key)
         return owners, keys
 
+    def _cpu_seconds(self) -> tuple[float, float]:
+        """Of all signers, and of PostgreSQL."""
+        from tests.bench import machine
+
+        return sum(machine.cpu_seconds(signer.pid) for signer in self._signers), machine.cpu_seconds(self._postgres)
+
+    def _memory_mb(self) -> float:
+        from tests.bench import machine
+
+        return machine.memory_mb(self._signers[0].pid)
+
     def _statements(self) -> int:
-        """Round trips of the signer to its database so far."""
+        """Round trips of the signers to their database so far."""
         from tests.signer_stage import Client
 
-        return int(Client(f"http://127.0.0.1:{self._port}", None).request("GET", server.STATEMENTS).body)
+        doors = [Client(f"http://127.0.0.1:{port}", None) for port in self._ports]
+        return sum(int(door.request("GET", server.STATEMENTS).body) for door in doors)
 
     def _check_books(self, name: str, owners: Sequence[int], told: dict[str, Any], requests: int) -> None:
         """Every answer has its rows, every row its answer, and the wallets fell by the sum of the charges."""
@@ -152,6 +158,21 @@ class Bench:
             raise Mismatch(f"{name}: the wallets do not match the charges")
 
 
+def _wait(signer: subprocess.Popen[bytes], port: int) -> None:
+    from tests.signer_stage import Client
+
+    deadline = time.monotonic() + 30
+    while True:
+        assert signer.poll() is None, "the signer did not start"
+        try:
+            if Client(f"http://127.0.0.1:{port}", None).request("GET", "/readyz").status == 200:
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, "the signer did not become ready"
+        time.sleep(0.05)
+
+
 def _say(name: str, **measured: Any) -> dict[str, Any]:
     print(json.dumps({"benchmark": name, **measured}), flush=True)
     return measured
@@ -172,26 +193,30 @@ def _signing() -> float:
 
 
 def _all(bench: Bench) -> None:
-    library = _signing()
-    bench.run("warm up", customers=8, connections=8, requests=500)
-    fastest = {}
+    bench.run("warm up", customers=8, connections=16, requests=800, signers=_MOST_SIGNERS)
     for who, customers in (("many customers", _MANY), ("one hot customer", 1)):
-        for connections, requests in ((1, 300), (16, 3_000), (64, 8_000)):
+        for connections, requests in ((1, 300), (16, 2_000), (64, 6_000)):
             name = f"{who}, {connections} connections"
-            fastest[name] = bench.run(name, customers=customers, connections=connections, requests=requests)
+            alone = bench.run(name, customers=customers, connections=connections, requests=requests)
+        name = f"{who}, 64 connections, {_MOST_SIGNERS} signers"
+        shared = bench.run(name, customers=customers, connections=64, requests=6_000, signers=_MOST_SIGNERS)
+        _gate(who, bench.library, [alone, shared])
     _tickets(bench)
     bench.run("200 payments a second", customers=_MANY, connections=32, requests=1_000, rate=200)
     seconds = int(os.environ.get("BENCH_SOAK_SECONDS", "10"))
     bench.run(f"soak of {seconds} s", customers=_MANY, connections=32, requests=_SOAK_RATE * seconds, rate=_SOAK_RATE)
-    for who in ("many customers", "one hot customer"):
-        if measured := fastest[f"{who}, 64 connections"]:
-            ratio = measured["payments_per_second"] / library
-            _say(f"gate, {who}", ratio=round(ratio, 4), wanted=_GATE, reached=ratio >= _GATE)
+
+
+def _gate(who: str, library: float, measured: Sequence[dict[str, Any]]) -> None:
+    """What the fastest run reached of the signatures that one core makes in the library's own loop."""
+    if all(measured):
+        ratio = max(each["payments_per_second"] for each in measured) / library
+        _say(f"gate, {who}", ratio=round(ratio, 4), wanted=_GATE, reached=ratio >= _GATE)
 
 
 def _tickets(bench: Bench) -> None:
     spent = {}
-    for tickets, requests in ((1, 2_000), (10, 1_000), (100, 300)):
+    for tickets, requests in ((1, 1_500), (10, 800), (100, 300)):
         name = f"{tickets} tickets a payment"
         spent[tickets] = bench.run(name, customers=_MANY, connections=16, requests=requests, tickets=tickets)
     if all(spent.values()):
@@ -207,7 +232,7 @@ def main() -> int:
 
     try:
         call_command("migrate", verbosity=0)
-        bench = Bench()
+        bench = Bench(library=_signing())
         try:
             _all(bench)
         finally:

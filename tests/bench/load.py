@@ -24,9 +24,9 @@ _EV_WEI = _FACE_VALUE_WEI // 1000  # all but a trillionth
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """`rate` is requests a second, 0 for as fast as answers come."""
+    """Connections are spread over `ports`; `rate` is requests a second, 0 for as fast as answers come."""
 
-    port: int
+    ports: Sequence[int]
     keys: Sequence[str]
     connections: int
     requests: int
@@ -145,8 +145,8 @@ async def open_loop(job: Job, run: Run) -> None:
 async def _connect(job: Job, run: Run, when_free: Callable[[Line], None]) -> list[Line]:
     loop = asyncio.get_running_loop()
     made = [
-        await loop.create_connection(lambda: Line(run, when_free), "127.0.0.1", job.port)
-        for _ in range(job.connections)
+        await loop.create_connection(lambda: Line(run, when_free), "127.0.0.1", job.ports[number % len(job.ports)])
+        for number in range(job.connections)
     ]
     return [line for _, line in made]
 
