@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -11,6 +12,10 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 from pytest_django.live_server_helper import LiveServer
 
 from tests import stage
+
+# How long an example takes says something of the machine, nothing of the product.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture
