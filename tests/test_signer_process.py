@@ -23,10 +23,12 @@ from clearinghouse.embedded import free_port
 from sandbox.chain.client import SandboxChain
 from signing import stops
 from signing.signer.keystore import Keystore
-from tests import builders, chain_cast
+from tests import builders, chain_cast, size
 from tests.signer_stage import Answer, Client, check_tickets, offer, rows, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
+KILLS = size.of(2, full=10)
+PAYMENTS = 40 * (KILLS + 1)
 PROJECT = Path(__file__).resolve().parent.parent
 CREDIT = 10**12
 
@@ -172,7 +174,7 @@ def test_a_signer_killed_at_work_loses_no_payment_and_charges_none_twice(world: 
     env = environment(world)
     url = f"http://127.0.0.1:{env['SIGNER_PORT']}"
     client, owner = gateway(url)
-    requests = [{"orchestrator": world.offer(price=(9 * 10**11, 1)), "type": "fixed"} for _ in range(120)]
+    requests = [{"orchestrator": world.offer(price=(9 * 10**11, 1)), "type": "fixed"} for _ in range(PAYMENTS)]
     answers: dict[int, Answer] = {}
 
     def ask(numbers: list[int]) -> None:
@@ -187,13 +189,13 @@ def test_a_signer_killed_at_work_loses_no_payment_and_charges_none_twice(world: 
                 if answer.status == 200:
                     answers[number] = answer
 
-    askers = [threading.Thread(target=ask, args=[list(range(first, 120, 6))]) for first in range(6)]
+    askers = [threading.Thread(target=ask, args=[list(range(first, PAYMENTS, 6))]) for first in range(6)]
     process = start(env)
     try:
         wait_until_ready(process, url)
         for asker in askers:
             asker.start()
-        for kills in (1, 2):
+        for kills in range(1, KILLS + 1):
             while len(answers) < 40 * kills:
                 time.sleep(0.002)
             process.kill()
@@ -204,9 +206,9 @@ def test_a_signer_killed_at_work_loses_no_payment_and_charges_none_twice(world: 
     finally:
         process.kill()
         process.communicate()
-    assert len(answers) == 120
+    assert len(answers) == PAYMENTS
     paid = rows(owner)
-    assert len(paid) == 120
+    assert len(paid) == PAYMENTS
     assert wallet(owner) == CREDIT - sum(row["charge_nano_usd"] for row in paid)
     booked = {(bytes(row["recipient_rand_hash"]), row["first_nonce"]) for row in paid}
     given = {(answer.payment.ticket_params.recipient_rand_hash, answer.nonces[0]) for answer in answers.values()}

@@ -22,7 +22,7 @@ from billing.documents import statement_pdf
 from billing.exports import general_ledger, month_bundle, statement_csv, usage_csv
 from billing.models import Wallet
 from billing.statements import Statement
-from tests import builders
+from tests import builders, size
 
 SEPTEMBER, OCTOBER, NOVEMBER = date(2026, 9, 1), date(2026, 10, 1), date(2026, 11, 1)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ debits = st.tuples(st.just("out"), st.integers(1, 10**16), moments)
 histories = st.lists(st.one_of(credits, debits, debits, st.just(("post", 0, FIRST))), min_size=1, max_size=25)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size.of(25, full=1_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories)
 def test_any_history_adds_up_to_the_nano_dollar_in_every_month(history: list[tuple[str, int, datetime]]) -> None:
     payer = opened_in_september(builders.customer())
