@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 # Unfold's console styles elements inline and evaluates its Alpine expressions; the customers' pages need neither.
 _STAFF = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
 _PAGES = "default-src 'self'; "
 _ALL = "img-src 'self' data:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
-# Browsers hold the redirect that follows a form to form-action as well: paying in leads to the provider's page.
-_PROVIDER_PAGES = "https://checkout.stripe.com"
 
 
 class ContentSecurityPolicy:
@@ -18,11 +15,9 @@ class ContentSecurityPolicy:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
-        provider = settings.STRIPE_API_BASE
-        self._all = f"{_ALL} {_PROVIDER_PAGES if provider == settings.STRIPE_OWN_API_BASE else provider}"
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         scope = _STAFF if request.path.startswith("/staff/") else _PAGES
-        response.headers.setdefault("Content-Security-Policy", scope + self._all)
+        response.headers.setdefault("Content-Security-Policy", scope + _ALL)
         return response

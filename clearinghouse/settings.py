@@ -180,8 +180,7 @@ MAIL_PAGE = env.flag("MAIL_PAGE", default=False)
 
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_WEBHOOK_SECRETS = env.names("STRIPE_WEBHOOK_SECRET")
-STRIPE_OWN_API_BASE = "https://api.stripe.com"
-STRIPE_API_BASE = env.url("STRIPE_API_BASE", STRIPE_OWN_API_BASE)
+STRIPE_API_BASE = env.url("STRIPE_API_BASE", "https://api.stripe.com")
 TOP_UP_MINIMUM_CENTS = env.integer("TOP_UP_MINIMUM_CENTS", 1_000, minimum=50)
 TOP_UP_MAXIMUM_CENTS = env.integer("TOP_UP_MAXIMUM_CENTS", 1_000_000, minimum=50, maximum=99_999_999)
 MARKUP_BPS = env.integer("MARKUP_BPS", 1_500, maximum=100_000)

@@ -71,11 +71,6 @@ class Filters:
     gpu: frozenset[str] = frozenset()
 
 
-def same_for_all(most: Fraction) -> Ceiling:
-    """One highest price per unit for whatever it is; 0 for any price."""
-    return lambda models, kind: most or None
-
-
 def recipient_of(orchestrator: Orchestrator, registered_at: Mapping[str, str]) -> str:
     """Who is paid there: as it said itself, else whoever registered the address, else ""."""
     if orchestrator.info:
