@@ -1,32 +1,11 @@
-"""The only room that speaks to Stripe; the rest of the house gets our own words and plain numbers."""
+"""The provider's own payment page: an order, and what became of it."""
 
-import functools
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import stripe
-from django.conf import settings
 
-CONNECT_SECONDS = 3.05
-ANSWER_SECONDS = 10.0
-RETRIES = 2
-
-
-class NotConfigured(Exception):
-    """STRIPE_SECRET_KEY is not set, so nobody can pay in by card."""
-
-
-class Unavailable(Exception):
-    """No usable answer now: network, overload or the provider's own fault. Asking again later is right."""
-
-
-class Refused(Exception):
-    """The provider understood and said no; asking again would change nothing."""
-
-
-class BadSignature(Exception):
-    """A webhook body that none of our secrets signed, or an old one."""
+from billing.stripe_gateway.client import Translated, client
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,16 +44,6 @@ class CheckoutSession:
     payment: Payment | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """A verified event: ids, and the body as it came."""
-
-    id: str
-    type: str
-    object_id: str
-    payload: dict[str, Any]
-
-
 def create_checkout_session(
     *, reference: str, amount_cents: int, currency: str, email: str, title: str, success_url: str, cancel_url: str
 ) -> CheckoutSession:
@@ -94,74 +63,18 @@ def create_checkout_session(
         "success_url": success_url,
         "cancel_url": cancel_url,
     }
-    with _Translated():
-        return _session(_client().v1.checkout.sessions.create(order, {"idempotency_key": f"top-up-{reference}"}))
+    with Translated():
+        return _session(client().v1.checkout.sessions.create(order, {"idempotency_key": f"top-up-{reference}"}))
 
 
 def checkout_session(session_id: str) -> CheckoutSession:
     """The session as the provider has it now, with payment, charge and fee. Raises Unavailable, Refused."""
-    with _Translated():
+    with Translated():
         return _session(
-            _client().v1.checkout.sessions.retrieve(
+            client().v1.checkout.sessions.retrieve(
                 session_id, {"expand": ["payment_intent.latest_charge.balance_transaction"]}
             )
         )
-
-
-def verify_event(body: bytes, signature: str) -> Event:
-    """The event of a webhook request whose raw body one of our secrets signed. Raises BadSignature."""
-    for secret in settings.STRIPE_WEBHOOK_SECRETS:
-        try:
-            stripe.WebhookSignature.verify_header(
-                body.decode(), signature, secret, tolerance=stripe.Webhook.DEFAULT_TOLERANCE
-            )
-            return _event(json.loads(body))
-        except stripe.SignatureVerificationError:
-            continue
-        except (ValueError, KeyError, TypeError):
-            break
-    raise BadSignature
-
-
-def _event(payload: dict[str, Any]) -> Event:
-    return Event(
-        id=str(payload["id"]),
-        type=str(payload["type"]),
-        object_id=str(payload["data"]["object"].get("id", "")),
-        payload=payload,
-    )
-
-
-def _client() -> stripe.StripeClient:
-    if not settings.STRIPE_SECRET_KEY:
-        raise NotConfigured
-    return _cached_client(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE)
-
-
-@functools.lru_cache(maxsize=4)
-def _cached_client(secret_key: str, api_base: str) -> stripe.StripeClient:
-    return stripe.StripeClient(
-        secret_key,
-        base_addresses={"api": api_base},
-        max_network_retries=RETRIES,
-        http_client=stripe.RequestsClient(timeout=(CONNECT_SECONDS, ANSWER_SECONDS)),
-    )
-
-
-class _Translated:
-    """Turns the SDK's errors into the three that the house knows."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, stripe.StripeError):
-            return
-        reason = f"{type(error).__name__} {error.code or error.http_status or ''}".strip()
-        status = error.http_status or 0
-        if status in (0, 409, 429) or status >= 500:
-            raise Unavailable(reason) from None
-        raise Refused(reason) from None
 
 
 def _session(session: stripe.checkout.Session) -> CheckoutSession:

@@ -1,0 +1,18 @@
+"""The rows of the money, a room a subject."""
+
+from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
+from billing.models.top_ups import StripeEvent, TopUp
+from billing.models.usage import EthUsdRate, Markup, Usage
+
+__all__ = [
+    "EthUsdRate",
+    "Journal",
+    "LedgerAccount",
+    "Markup",
+    "StripeEvent",
+    "TopUp",
+    "Transfer",
+    "Usage",
+    "Wallet",
+    "WalletEntry",
+]

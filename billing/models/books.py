@@ -1,0 +1,92 @@
+"""The rows of the books: accounts, journals, transfers, wallets and what changed them."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from accounts.models import Customer
+from billing.fields import NanoUsdField, WeiField
+
+
+class LedgerAccount(models.Model):
+    """One account of one asset in the chart, for one party where the chart asks for one."""
+
+    class Asset(models.TextChoices):
+        USD = "USD", "US dollar"
+        ETH = "ETH", "Ether"
+
+    number = models.PositiveSmallIntegerField()
+    asset = models.CharField(max_length=3, choices=Asset.choices)
+    party = models.CharField(max_length=80, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["number", "asset", "party"], name="one_account_per_party")]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.asset} {self.party}".strip()
+
+
+class Journal(models.Model):
+    """A group of transfers that were booked together for one business event; written once."""
+
+    kind = models.CharField(max_length=40)
+    reference = models.CharField(max_length=200, unique=True)
+    description = models.CharField(max_length=200, blank=True)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, related_name="+")
+    reverses = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="reversed_by")
+    occurred_at = models.DateTimeField()
+    booked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["occurred_at"], name="journal_by_time")]
+
+
+class Transfer(models.Model):
+    """One positive amount of one asset from the credited to the debited account; written once."""
+
+    journal = models.ForeignKey(Journal, on_delete=models.PROTECT, related_name="transfers")
+    debit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="debits")
+    credit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="credits")
+    amount_nano_usd = NanoUsdField(null=True)
+    amount_wei = WeiField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="one_positive_amount",
+                condition=models.Q(amount_nano_usd__gt=0, amount_wei__isnull=True)
+                | models.Q(amount_wei__gt=0, amount_nano_usd__isnull=True),
+            ),
+            models.CheckConstraint(name="two_accounts", condition=~models.Q(debit=models.F("credit"))),
+        ]
+
+
+class Wallet(models.Model):
+    """What a customer can spend now; only ledger functions change it."""
+
+    customer = models.OneToOneField(Customer, on_delete=models.PROTECT, primary_key=True, related_name="wallet")
+    available_nano_usd = NanoUsdField(default=0)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="wallet_never_below_zero", condition=models.Q(available_nano_usd__gte=0))
+        ]
+
+
+class WalletEntry(models.Model):
+    """A change of a wallet other than usage, with the journal that explains it; written once."""
+
+    class Kind(models.TextChoices):
+        TOP_UP = "top_up", "Top-up"
+        ADJUSTMENT = "adjustment", "Adjustment"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="wallet_entries")
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    amount_nano_usd = NanoUsdField()
+    reference = models.CharField(max_length=200, unique=True)
+    description = models.CharField(max_length=200, blank=True)
+    journal = models.OneToOneField(Journal, on_delete=models.PROTECT)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["customer", "created_at"], name="entry_by_customer")]

@@ -1,0 +1,54 @@
+"""The one client of the payment provider: its address, its patience, and its errors in our own words."""
+
+import functools
+
+import stripe
+from django.conf import settings
+
+CONNECT_SECONDS = 3.05
+ANSWER_SECONDS = 10.0
+RETRIES = 2
+
+
+class NotConfigured(Exception):
+    """STRIPE_SECRET_KEY is not set, so nobody can pay in by card."""
+
+
+class Unavailable(Exception):
+    """No usable answer now: network, overload or the provider's own fault. Asking again later is right."""
+
+
+class Refused(Exception):
+    """The provider understood and said no; asking again would change nothing."""
+
+
+def client() -> stripe.StripeClient:
+    if not settings.STRIPE_SECRET_KEY:
+        raise NotConfigured
+    return _cached_client(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE)
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_client(secret_key: str, api_base: str) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        secret_key,
+        base_addresses={"api": api_base},
+        max_network_retries=RETRIES,
+        http_client=stripe.RequestsClient(timeout=(CONNECT_SECONDS, ANSWER_SECONDS)),
+    )
+
+
+class Translated:
+    """Turns the SDK's errors into the three that the house knows."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, stripe.StripeError):
+            return
+        reason = f"{type(error).__name__} {error.code or error.http_status or ''}".strip()
+        status = error.http_status or 0
+        if status in (0, 409, 429) or status >= 500:
+            raise Unavailable(reason) from None
+        raise Refused(reason) from None
