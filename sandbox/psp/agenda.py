@@ -3,13 +3,23 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Callable
 
-from sandbox.psp import charges, checkout
+from sandbox.psp import charges, checkout, disputes, fraud_warnings, refunds
 from sandbox.psp.world import World
 
-JOBS = {
+JOBS: dict[str, Callable[[World, str], object]] = {
     "expire_session": checkout.expire_when_due,
     "settle_charge": charges.settle,
+    "disputed": disputes.open_by_card,
+    "disputed_undelivered": disputes.open_undelivered_by_card,
+    "inquired": disputes.inquire_by_card,
+    "warned": fraud_warnings.warn_by_card,
+    "dispute_won": lambda world, id: disputes.decide(world, id, "won"),
+    "dispute_lost": lambda world, id: disputes.decide(world, id, "lost"),
+    "dispute_escalated": lambda world, id: disputes.decide(world, id, "escalated"),
+    "refund_pends": refunds.succeed,
+    "refund_fails": refunds.fail,
 }
 
 

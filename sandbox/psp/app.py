@@ -14,13 +14,16 @@ from sandbox.psp import (
     charges,
     checkout,
     customers,
+    disputes,
     events,
+    fraud_warnings,
     hosted,
     idempotency,
     knobs,
     params,
     payment_intents,
     payment_methods,
+    refunds,
 )
 from sandbox.psp.errors import JSON, Answer, ApiError, internal
 from sandbox.psp.world import API_VERSION, Call, Cause, World, new_id, take_expand
@@ -50,6 +53,17 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/payment_methods/{id}", payment_methods.retrieve),
     ("GET", "/v1/charges", charges.index),
     ("GET", "/v1/charges/{id}", charges.retrieve),
+    ("POST", "/v1/refunds", refunds.create),
+    ("GET", "/v1/refunds", refunds.index),
+    ("GET", "/v1/refunds/{id}", refunds.retrieve),
+    ("POST", "/v1/refunds/{id}", refunds.update),
+    ("POST", "/v1/refunds/{id}/cancel", refunds.cancel),
+    ("GET", "/v1/disputes", disputes.index),
+    ("GET", "/v1/disputes/{id}", disputes.retrieve),
+    ("POST", "/v1/disputes/{id}", disputes.update),
+    ("POST", "/v1/disputes/{id}/close", disputes.close),
+    ("GET", "/v1/radar/early_fraud_warnings", fraud_warnings.index),
+    ("GET", "/v1/radar/early_fraud_warnings/{id}", fraud_warnings.retrieve),
     ("GET", "/v1/balance_transactions", charges.index_transactions),
     ("GET", "/v1/balance_transactions/{id}", charges.retrieve_transaction),
     ("GET", "/v1/events", events.index),
@@ -195,6 +209,18 @@ def _add_knobs(app: web.Application, world: World) -> None:
     add("POST", "/sandbox/clock", door(lambda request, given: knobs.advance_clock(world, given)))
     add("POST", "/sandbox/rules", door(lambda request, given: knobs.add_rule(world, given)))
     add("DELETE", "/sandbox/rules", door(lambda request, given: knobs.clear_rules(world)))
+    add("POST", "/sandbox/disputes", door(lambda request, given: disputes.open_by_knob(world, given)))
+    add(
+        "POST",
+        "/sandbox/disputes/{id}",
+        door(lambda request, given: disputes.decide_by_knob(world, request.match_info["id"], given)),
+    )
+    add(
+        "POST",
+        "/sandbox/refunds/{id}",
+        door(lambda request, given: refunds.move(world, request.match_info["id"], given)),
+    )
+    add("POST", "/sandbox/early_fraud_warnings", door(lambda request, given: fraud_warnings.warn_by_knob(world, given)))
     add(
         "GET",
         "/sandbox/deliveries",

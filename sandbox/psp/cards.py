@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 type Behaviour = Literal["succeeds", "declines", "asks"]
+type Sequel = Literal["", "disputed", "disputed_undelivered", "inquired", "warned"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class TestCard:
     message: str = ""
     country: str = "US"
     funding: str = "credit"
+    sequel: Sequel = ""
+    refund: Literal["", "pends", "fails"] = ""
 
 
 CARDS = (
@@ -58,6 +61,17 @@ CARDS = (
         behaviour="asks",
     ),
     TestCard(number="4000002760003184", token="pm_card_authenticationRequired", brand="visa", behaviour="asks"),
+    TestCard(number="4000000000000259", token="pm_card_createDispute", brand="visa", sequel="disputed"),
+    TestCard(
+        number="4000000000002685",
+        token="pm_card_createDisputeProductNotReceived",
+        brand="visa",
+        sequel="disputed_undelivered",
+    ),
+    TestCard(number="4000000000001976", token="pm_card_createDisputeInquiry", brand="visa", sequel="inquired"),
+    TestCard(number="4000000000005423", token="pm_card_createIssuerFraudRecord", brand="visa", sequel="warned"),
+    TestCard(number="4000000000007726", token="pm_card_pendingRefund", brand="visa", refund="pends"),
+    TestCard(number="4000000000005126", token="pm_card_refundFail", brand="visa", refund="fails"),
 )
 BY_NUMBER = {card.number: card for card in CARDS}
 BY_TOKEN = {card.token: card for card in CARDS}
@@ -65,6 +79,8 @@ BY_TOKEN = {card.token: card for card in CARDS}
 # Smallest amount a card may be charged, in minor units.
 LEAST_MINOR = {"usd": 50, "eur": 50, "gbp": 30}
 MOST_MINOR = 99_999_999
+DISPUTE_FEE_MINOR = 1_500
+REFERENCE_DIGITS = 12
 AVAILABLE_AFTER_SECONDS = 2 * 24 * 3600
 DIGITS = str.maketrans("", "", " -\u00a0")
 

@@ -1,6 +1,6 @@
 """Charges, and the balance transactions that tell what of them reaches the merchant."""
 
-from sandbox.psp import cards, events, params, payment_methods, reading
+from sandbox.psp import balance, cards, events, params, payment_methods, reading
 from sandbox.psp.errors import JSON
 from sandbox.psp.world import Call, World, new_id
 
@@ -80,6 +80,8 @@ def add(world: World, intent: JSON, method: JSON, *, paid: bool, authenticated: 
     if paid:
         due = world.exact_now() + float(world.store.setting("settle_after_seconds", 0.2))
         world.schedule(due=due, kind="settle_charge", subject=id)
+        if card.sequel:
+            world.schedule(due=due, kind=card.sequel, subject=id)
     return charge
 
 
@@ -88,34 +90,16 @@ def settle(world: World, charge_id: str) -> None:
     charge = world.need("charge", charge_id)
     if charge["balance_transaction"] is not None:
         return
-    amount, fee, now = charge["amount"], cards.card_fee(charge["amount"]), world.now()
-    transaction = {
-        "id": new_id("txn_"),
-        "object": "balance_transaction",
-        "amount": amount,
-        "available_on": now + cards.AVAILABLE_AFTER_SECONDS,
-        "balance_type": "payments",
-        "created": now,
-        "currency": charge["currency"],
-        "description": charge["description"],
-        "exchange_rate": None,
-        "fee": fee,
-        "fee_details": [
-            {
-                "amount": fee,
-                "application": None,
-                "currency": charge["currency"],
-                "description": "Sandbox Pay processing fees",
-                "type": "stripe_fee",
-            }
-        ],
-        "net": amount - fee,
-        "reporting_category": "charge",
-        "source": charge_id,
-        "status": "pending",
-        "type": "charge",
-    }
-    world.store.insert(transaction)
+    transaction = balance.add(
+        world,
+        category="charge",
+        source=charge_id,
+        amount=charge["amount"],
+        currency=charge["currency"],
+        fee=cards.card_fee(charge["amount"]),
+        fee_words="Sandbox Pay processing fees",
+        description=charge["description"],
+    )
     settled = world.store.save(charge | {"balance_transaction": transaction["id"]})
     events.emit(world, "charge.updated", settled, previous={"balance_transaction": None})
 

@@ -101,6 +101,22 @@ class Psp:
         rule = {"kind": "api", "action": action, "pattern": pattern, "times": times}
         self.knob("POST", "/sandbox/rules", rule)
 
+    def dispute(self, **named: Any) -> str:
+        """Opens a dispute on `charge` or `payment_intent`; also `amount`, `reason`, `inquiry`. Gives its id."""
+        return str(self.knob("POST", "/sandbox/disputes", named)["id"])
+
+    def decide(self, dispute_id: str, outcome: str) -> None:
+        """won, lost, warning_closed or escalated."""
+        self.knob("POST", f"/sandbox/disputes/{dispute_id}", {"outcome": outcome})
+
+    def warn(self, **named: Any) -> str:
+        """An early fraud warning on `charge` or `payment_intent`. Gives its id."""
+        return str(self.knob("POST", "/sandbox/early_fraud_warnings", named)["id"])
+
+    def move_refund(self, refund_id: str, status: str) -> None:
+        """succeeded, failed or canceled."""
+        self.knob("POST", f"/sandbox/refunds/{refund_id}", {"status": status})
+
     def deliver(self, event_id: str, *, times: int = 1) -> None:
         self.knob("POST", f"/sandbox/events/{event_id}/deliver", {"times": times})
 

@@ -16,6 +16,9 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "paused": bool,
     "latency_seconds": (int, float),
     "settle_after_seconds": (int, float),
+    "refund_moves_after_seconds": (int, float),
+    "verdict_after_seconds": (int, float),
+    "dispute_fee_returned": bool,
 }
 WEBHOOK_ACTIONS = ("drop", "delay", "repeat", "wrong_signature", "old_timestamp")
 API_ACTIONS = (

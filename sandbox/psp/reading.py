@@ -14,6 +14,9 @@ EXPANDABLE = {
     "balance_transaction": {"source"},
     "payment_method": {"customer"},
     "customer": {"default_source"},
+    "refund": {"balance_transaction", "charge", "failure_balance_transaction", "payment_intent"},
+    "dispute": {"charge", "payment_intent"},
+    "radar.early_fraud_warning": {"charge", "payment_intent"},
     "event": set(),
 }
 DEEPEST_EXPANSION = 4
@@ -113,6 +116,12 @@ def _expand(world: World, stored: JSON, body: JSON, steps: list[str], path: str)
         raise invalid(f"This property cannot be expanded ({path}).", param="expand")
     if name == "line_items":
         body[name] = whole_list(stored["_line_items"], f"/v1/checkout/sessions/{stored['id']}/line_items")
+        return
+    if name == "refunds":
+        made = world.store.select(
+            "refund", " AND json_extract(body, '$.charge') = ?", [stored["id"]], newest_first=True, limit=10
+        )
+        body[name] = whole_list([show(world, refund) for refund in made], f"/v1/charges/{stored['id']}/refunds")
         return
     inner = world.store.find(stored[name]) if stored.get(name) else None
     if inner is None:
