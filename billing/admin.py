@@ -155,14 +155,18 @@ class StripeEventAdmin(EndlessAdmin):
         when("received_at", "Received"),
         "type",
         "object_id",
+        "outcome",
         "attempts",
         when("handled_at", "Handled"),
         "error",
     )
-    list_filter = ("type", ("handled_at", admin.EmptyFieldListFilter))
+    list_filter = ("type", "outcome", "source", ("handled_at", admin.EmptyFieldListFilter))
     search_fields = ("event_id", "object_id")
     ordering = ("-id",)
-    fields = ("event_id", "type", "object_id", "received_at", "handled_at", "attempts", "not_before", "error")
+    fields = (
+        *("event_id", "type", "kind", "object_id", "source", "received_at", "handled_at", "outcome", "attempts"),
+        *("not_before", "error"),
+    )
 
 
 @admin.register(EthUsdRate)

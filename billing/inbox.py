@@ -1,10 +1,15 @@
-"""What an event of the provider means: the row says which object to ask about, never what is true."""
+"""The inbox of the provider's events: an event says which object to ask about, never what is true.
+
+Handling one is `sync(kind, id)`: the object is fetched again and our rows are moved to what the provider says now. So
+the order of events, their number and their snapshots do not matter. A room that follows a kind adds a line to SYNCS.
+"""
 
 import json
 import logging
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -15,23 +20,59 @@ from billing.models import StripeEvent, TopUp
 
 log = logging.getLogger(__name__)
 
-_SESSION_EVENTS = frozenset(
-    {
-        "checkout.session.completed",
-        "checkout.session.async_payment_succeeded",
-        "checkout.session.async_payment_failed",
-        "checkout.session.expired",
-    }
-)
-# The balance transaction, and with it the fee, arrives with the charge's update.
-_CHARGE_EVENTS = frozenset({"charge.succeeded", "charge.updated"})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Claimed:
-    id: int
-    type: str
-    subject: dict[str, Any]
+class Subject:
+    """An object of the provider to ask about. `hint` is an old snapshot: good to find our row, for nothing else."""
+
+    kind: str
+    id: str
+    hint: dict[str, Any] = field(default_factory=dict)
+
+
+def _sync_session(subject: Subject) -> None:
+    top_up_id = _known(subject.hint.get("client_reference_id"))
+    if top_up_id is not None:
+        topups.settle(top_up_id, session_id=subject.id)
+
+
+def _sync_charge(subject: Subject) -> None:
+    """The balance transaction, and with it the fee, arrives with the charge's update."""
+    top_up = TopUp.objects.filter(payment_intent_id=subject.hint.get("payment_intent") or "-").first()
+    if top_up is not None and top_up.balance_transaction_id is None:
+        topups.settle(top_up.id)
+
+
+# By the kind of the object, which is `data.object.object` of an event. Each may be called at any time and any number of
+# times, fetches the object itself and leaves objects alone that are none of ours.
+SYNCS: dict[str, Callable[[Subject], None]] = {
+    "checkout.session": _sync_session,
+    "charge": _sync_charge,
+}
+
+
+def keep(events: Iterable[stripe_gateway.Event], *, source: StripeEvent.Source) -> None:
+    """Writes events into the inbox; one that is there already stays as it is."""
+    rows = [
+        StripeEvent(
+            event_id=event.id,
+            type=event.type[:80],
+            kind=event.kind[:40],
+            object_id=event.object_id[:120],
+            payload=event.payload,
+            source=source,
+        )
+        for event in events
+    ]
+    StripeEvent.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def sync(subject: Subject) -> bool:
+    """Brings our rows up to what the provider says of this object; False when no room follows its kind."""
+    follow = SYNCS.get(subject.kind)
+    if follow is not None:
+        follow(subject)
+    return follow is not None
 
 
 def handle_waiting(*, limit: int = 500) -> int:
@@ -39,36 +80,27 @@ def handle_waiting(*, limit: int = 500) -> int:
     handled = 0
     for event in _claims(limit):
         try:
-            _handle(event)
+            followed = sync(event.subject)
         except Exception as error:  # whatever one event does, the next one has its turn
             log.warning("event row %s waits for another try: %s", event.id, type(error).__name__)
             StripeEvent.objects.filter(id=event.id).update(error=f"{type(error).__name__}: {error}"[:300])
             if isinstance(error, stripe_gateway.Unavailable):
                 break
         else:
-            StripeEvent.objects.filter(id=event.id).update(handled_at=timezone.now(), error="")
-            handled += 1
+            handled += _note_handled(event, followed)
     return handled
 
 
-def _handle(event: _Claimed) -> None:
-    """Unknown kinds, and objects that are none of ours, are handled by doing nothing."""
-    if event.type in _SESSION_EVENTS:
-        top_up_id = _known(event.subject.get("client_reference_id"))
-        if top_up_id is not None:
-            topups.settle(top_up_id, session_id=str(event.subject.get("id", "")))
-    elif event.type in _CHARGE_EVENTS:
-        top_up = TopUp.objects.filter(payment_intent_id=event.subject.get("payment_intent") or "-").first()
-        if top_up is not None and top_up.balance_transaction_id is None:
-            topups.settle(top_up.id)
+def try_again(event_id: int) -> bool:
+    """Puts an event that failed in front of the queue; False when it is handled or gone."""
+    return bool(StripeEvent.objects.filter(id=event_id, handled_at=None).update(not_before=timezone.now()))
 
 
-def _known(reference: object) -> uuid.UUID | None:
-    try:
-        top_up_id = uuid.UUID(str(reference))
-    except ValueError:
-        return None
-    return top_up_id if TopUp.objects.filter(id=top_up_id).exists() else None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Claimed:
+    id: int
+    subject: Subject
+    at: datetime
 
 
 def _claims(limit: int) -> Iterator[_Claimed]:
@@ -85,13 +117,34 @@ def _claims(limit: int) -> Iterator[_Claimed]:
                     SELECT id FROM billing_stripeevent
                     WHERE handled_at IS NULL AND not_before <= clock_timestamp()
                     ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING id, type, payload #> '{data,object}'
+                ) RETURNING id, coalesce(payload #>> '{data,object,object}', ''), object_id,
+                            payload #> '{data,object}', clock_timestamp()
                 """
             )
             row = cursor.fetchone()
         if row is None:
             return
-        yield _Claimed(id=row[0], type=row[1], subject=_object(row[2]))
+        subject = Subject(kind=row[1], id=row[2], hint=_object(row[3]))
+        yield _Claimed(id=row[0], subject=subject, at=row[4])
+
+
+def _note_handled(event: _Claimed, followed: bool) -> int:
+    """One look at an object answers every event about it that was here before the look."""
+    outcome = StripeEvent.Outcome.SYNCED if followed else StripeEvent.Outcome.UNUSED
+    values = {"handled_at": timezone.now(), "outcome": outcome, "error": ""}
+    handled = StripeEvent.objects.filter(id=event.id).update(**values)
+    if followed and event.subject.id:
+        same = StripeEvent.objects.filter(object_id=event.subject.id, kind=event.subject.kind, handled_at=None)
+        handled += same.filter(received_at__lte=event.at).update(**values)
+    return handled
+
+
+def _known(reference: object) -> uuid.UUID | None:
+    try:
+        top_up_id = uuid.UUID(str(reference))
+    except ValueError:
+        return None
+    return top_up_id if TopUp.objects.filter(id=top_up_id).exists() else None
 
 
 def _object(value: Any) -> dict[str, Any]:

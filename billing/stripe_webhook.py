@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from billing import stripe_gateway, tasks
+from billing import inbox, stripe_gateway, tasks
 from billing.models import StripeEvent
 
 
@@ -16,9 +16,6 @@ def receive(request: HttpRequest) -> HttpResponse:
         event = stripe_gateway.verify_event(request.body, request.headers.get("Stripe-Signature", ""))
     except stripe_gateway.BadSignature:
         return HttpResponse("The signature is not right.\n", status=400, content_type="text/plain")
-    StripeEvent.objects.bulk_create(
-        [StripeEvent(event_id=event.id, type=event.type[:80], object_id=event.object_id, payload=event.payload)],
-        ignore_conflicts=True,
-    )
+    inbox.keep([event], source=StripeEvent.Source.WEBHOOK)
     tasks.wake(tasks.handle_stripe_events)
     return HttpResponse(status=200)

@@ -310,6 +310,7 @@ def test_a_broker_that_is_away_delays_nothing_at_the_webhook(psp: Psp, client: C
     assert answer.status_code == 200
     assert time.monotonic() - begun < 2
     assert inbox.handle_waiting() == 1, "an event of a kind we do not use is handled by doing nothing"
+    assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.UNUSED
 
 
 def test_the_same_form_sent_twice_at_once_is_one_row_and_one_page(psp: Psp, payer: Customer) -> None:

@@ -1,7 +1,8 @@
 """The rows of the money, a room a subject."""
 
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
-from billing.models.top_ups import StripeEvent, TopUp
+from billing.models.provider import StripeEvent
+from billing.models.top_ups import TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [

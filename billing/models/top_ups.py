@@ -1,4 +1,4 @@
-"""The rows of paying in: what a customer wished to pay, and the inbox of the provider's events."""
+"""The rows of paying in: what a customer wished to pay."""
 
 import uuid
 
@@ -46,20 +46,3 @@ class TopUp(models.Model):
                 name="unfinished_top_ups",
             ),
         ]
-
-
-class StripeEvent(models.Model):
-    """The inbox: an event of the payment provider whose signature was right, kept as it came."""
-
-    event_id = models.CharField(max_length=120, unique=True)
-    type = models.CharField(max_length=80)
-    object_id = models.CharField(max_length=120)
-    payload = models.JSONField()
-    received_at = models.DateTimeField(db_default=Now(), editable=False)
-    handled_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0)
-    not_before = models.DateTimeField(db_default=Now(), editable=False)
-    error = models.CharField(max_length=300, blank=True)
-
-    class Meta:
-        indexes = [models.Index(fields=["not_before"], condition=models.Q(handled_at=None), name="unhandled_events")]

@@ -18,6 +18,7 @@ class Event:
 
     id: str
     type: str
+    kind: str
     object_id: str
     payload: dict[str, Any]
 
@@ -41,6 +42,7 @@ def _event(payload: dict[str, Any]) -> Event:
     return Event(
         id=str(payload["id"]),
         type=str(payload["type"]),
+        kind=str(payload["data"]["object"].get("object", "")),
         object_id=str(payload["data"]["object"].get("id", "")),
         payload=payload,
     )
