@@ -3,6 +3,7 @@
 import os
 import re
 from fractions import Fraction
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -54,6 +55,14 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
 
 def names(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks (`10.0.0.0/8`), comma-separated."""
+    try:
+        return tuple(ip_network(value) for value in names(name))
+    except ValueError:
+        raise SettingError(f"{name} must list addresses or networks such as 10.0.0.7 or 10.0.0.0/8.") from None
 
 
 def urls(name: str) -> list[str]:

@@ -52,7 +52,7 @@ ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 WEB_URL = env.url("WEB_URL", "http://127.0.0.1:8000")
 SIGNER_URL = env.url("SIGNER_URL", "http://127.0.0.1:8935")
 CSRF_TRUSTED_ORIGINS = [WEB_URL]
-TRUSTED_PROXIES = env.names("TRUSTED_PROXIES")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
@@ -213,6 +213,8 @@ MAX_TICKET_EV_WEI = env.ratio("MAX_TICKET_EV_WEI", "3000000000000")
 MAX_TOTAL_EV_WEI = env.ratio("MAX_TOTAL_EV_WEI", "20000000000000")
 DEPOSIT_MULTIPLIER = env.integer("DEPOSIT_MULTIPLIER", 20, minimum=1)
 MAX_PRICE_PER_UNIT = env.ratio("MAX_PRICE_PER_UNIT", "0")
+KEY_REQUESTS_PER_SECOND = env.integer("KEY_REQUESTS_PER_SECOND", 500, maximum=1_000_000)
+BAD_KEYS_PER_MINUTE = env.integer("BAD_KEYS_PER_MINUTE", 30, maximum=1_000_000)
 
 # -- Discovery ---------------------------------------------------------------------------------------------
 

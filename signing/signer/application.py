@@ -12,6 +12,8 @@ from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch
 from signing.signer.database import Database
 from signing.signer.discovery import Introductions, Limits, Listing
+from signing.signer.gate import Gate
+from signing.signer.gate import Rates as RequestRates
 from signing.signer.house import House
 from signing.signer.keystore import SigningKey
 from signing.signer.payments import Chain, Payments, Terms
@@ -70,7 +72,14 @@ def build(
     return Signer(
         senders=senders,
         chain=chain,
-        authentication=authentication,
+        gate=Gate(
+            authentication,
+            RequestRates(
+                key_requests_per_second=settings.KEY_REQUESTS_PER_SECOND,
+                bad_keys_per_minute=settings.BAD_KEYS_PER_MINUTE,
+            ),
+            settings.TRUSTED_PROXIES,
+        ),
         payments=payments,
         listing=Listing(
             connections,

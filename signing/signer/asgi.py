@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from signing.chain.ethereum import ChainUnavailable
-from signing.signer.authentication import Authentication
 from signing.signer.discovery import Listing
+from signing.signer.gate import Gate
 from signing.signer.house import House
 from signing.signer.payments import Chain, Payments
 from signing.signer.refusals import Refused, Unavailable
@@ -36,13 +36,13 @@ class Signer:
         *,
         senders: Senders,
         chain: Chain,
-        authentication: Authentication,
+        gate: Gate,
         payments: Payments,
         listing: Listing,
         house: House,
     ) -> None:
         self._chain = chain
-        self._authentication = authentication
+        self._gate = gate
         self._payments = payments
         self._listing = listing
         self._house = house
@@ -90,16 +90,16 @@ class Signer:
 
     async def _sign_orchestrator_info(self, scope: Scope, receive: Receive) -> bytes:
         """Any body or none: the answer is the same whenever a customer asks."""
-        caller = await self._authentication.caller(_header(scope, b"authorization"))
+        visitor = await self._gate.enter(scope)
         await _read_body(scope, receive)
-        return self._senders.introduction(await self._senders.key_of(caller))
+        return self._senders.introduction(await self._senders.key_of(visitor.caller))
 
     async def _generate_live_payment(self, scope: Scope, receive: Receive) -> bytes:
-        caller = await self._authentication.caller(_header(scope, b"authorization"))
-        return await self._payments.pay(caller, await _read_body(scope, receive))
+        visitor = await self._gate.enter(scope)
+        return await self._payments.pay(visitor.caller, await _read_body(scope, receive))
 
     async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
-        await self._authentication.caller(_header(scope, b"authorization"))
+        await self._gate.enter(scope)
         return await self._listing.answer(bytes(scope.get("query_string", b"")))
 
     async def _healthz(self, scope: Scope, receive: Receive) -> bytes:
@@ -151,13 +151,6 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
 
 async def _receive_nothing() -> Mapping[str, Any]:
     return {"type": "http.disconnect"}
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value).decode("latin-1")
-    return None
 
 
 def _error(refused: Refused) -> bytes:

@@ -67,17 +67,24 @@ class Authentication:
         self._used: set[int] = set()
         self._noted: dict[int, float] = {}
 
-    async def caller(self, authorization: str | None) -> Caller:
-        """The caller behind an Authorization header. Raises NotAuthenticated or DatabaseUnavailable."""
+    def digest_of(self, authorization: str | None) -> bytes:
+        """The digest of the key in an Authorization header. Raises NotAuthenticated when there is none."""
         scheme, _, key = (authorization or "").strip().partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise NotAuthenticated("an API key is needed: Authorization: Bearer <key>", "missing_api_key")
-        digest = api_keys.digest(key[: _LONGEST_KEY + 1])
+        return api_keys.digest(key[: _LONGEST_KEY + 1])
+
+    def was_good(self, digest: bytes) -> bool:
+        """Whether somebody's key had this digest when it was looked up last."""
+        known = self._known.get(digest)
+        return known is not None and known.caller is not None
+
+    async def find(self, digest: bytes) -> Caller | None:
+        """Whose key this is; None for an unknown one or a revoked one. Raises DatabaseUnavailable."""
         caller = await self._find(digest)
-        if caller is None:
-            raise NotAuthenticated("the API key is unknown or was revoked", "invalid_api_key")
-        self._used.add(caller.api_key_id)
+        if caller is not None:
+            self._used.add(caller.api_key_id)
         return caller
 
     async def note_use(self) -> None:

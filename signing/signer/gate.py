@@ -1,0 +1,108 @@
+"""The gate before every door: whose key it is, from where it comes, and whether it comes too often."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from accounts.client_address import Address, Networks, client_address, neighbourhood
+from signing.signer.authentication import Authentication, Caller, NotAuthenticated
+from signing.signer.refusals import Refused
+from signing.signer.request_rates import Buckets
+
+_SECONDS_OF_BURST = 2
+_LONGEST_USER_AGENT = 200
+_LONGEST_FORWARDED = 2_000
+_ADDRESSES_REMEMBERED = 4096
+
+type Headers = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Requests a second of one key and unknown keys a minute from one address, each for this process; 0 is any."""
+
+    key_requests_per_second: int
+    bad_keys_per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Who asks and from where; `address` is empty where the connection has none."""
+
+    caller: Caller
+    address: str
+    user_agent: str
+
+
+class TooMany(Refused):
+    """Somebody comes too often (429)."""
+
+    def __init__(self, code: str, message: str, seconds: float) -> None:
+        super().__init__(429, code, message, {"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+class Gate:
+    """Lets a request in, or raises NotAuthenticated, TooMany or DatabaseUnavailable."""
+
+    def __init__(self, authentication: Authentication, rates: Rates, trusted_proxies: Networks) -> None:
+        self._authentication = authentication
+        self._rates = rates
+        self._trusted_proxies = trusted_proxies
+        self._requests: Buckets[int] = Buckets(
+            per_second=rates.key_requests_per_second, burst=rates.key_requests_per_second * _SECONDS_OF_BURST
+        )
+        self._bad_keys: Buckets[str] = Buckets(
+            per_second=rates.bad_keys_per_minute / 60, burst=rates.bad_keys_per_minute
+        )
+        self._address_of = lru_cache(_ADDRESSES_REMEMBERED)(self._read_address)
+
+    async def enter(self, scope: Mapping[str, Any]) -> Visitor:
+        authorization, forwarded_for, user_agent = _read(scope["headers"])
+        peer = scope.get("client")
+        address = self._address_of(peer[0] if peer else None, forwarded_for if self._trusted_proxies else "")
+        caller = await self._caller(authorization, address)
+        wait = self._requests.take(caller.api_key_id)
+        if wait:
+            limit = self._rates.key_requests_per_second
+            raise TooMany("too_many_requests", f"this API key may ask {limit} times a second, ask later", wait)
+        return Visitor(caller=caller, address=str(address or ""), user_agent=user_agent)
+
+    async def _caller(self, authorization: str | None, address: Address | None) -> Caller:
+        """A key that was good a while ago is looked up whatever else comes from its address."""
+        digest = self._authentication.digest_of(authorization)
+        neighbours = neighbourhood(address)
+        was_good = self._authentication.was_good(digest)
+        # The token is taken before the look, so that many guesses at once are no more than many in a row.
+        wait = 0.0 if was_good else self._bad_keys.take(neighbours)
+        if wait:
+            raise TooMany("too_many_bad_keys", "too many unknown API keys came from this address, ask later", wait)
+        caller = await self._authentication.find(digest)
+        if caller is None:
+            if was_good:
+                self._bad_keys.take(neighbours)
+            raise NotAuthenticated("the API key is unknown or was revoked", "invalid_api_key")
+        if not was_good:
+            self._bad_keys.give_back(neighbours)
+        return caller
+
+    def _read_address(self, peer: str | None, forwarded_for: str) -> Address | None:
+        return client_address(peer, forwarded_for, self._trusted_proxies)
+
+
+def _read(headers: Headers) -> tuple[str | None, str, str]:
+    """Authorization, all of X-Forwarded-For, and the user agent as far as it can be shown."""
+    authorization: str | None = None
+    forwarded_for = user_agent = ""
+    for name, value in headers:
+        if name == b"authorization":
+            authorization = authorization or value.decode("latin-1")
+        elif name == b"user-agent":
+            user_agent = value.decode("latin-1")[:_LONGEST_USER_AGENT]
+        elif name == b"x-forwarded-for":
+            # Its end is what proxies of ours wrote.
+            forwarded_for = f"{forwarded_for},{value.decode('latin-1')}"[-_LONGEST_FORWARDED:]
+    if not user_agent.isprintable():
+        user_agent = "".join(character for character in user_agent if character.isprintable())
+    return authorization, forwarded_for, user_agent
