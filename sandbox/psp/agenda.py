@@ -5,7 +5,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 
-from sandbox.psp import charges, checkout, disputes, fraud_warnings, refunds
+from sandbox.psp import charges, checkout, disputes, fraud_warnings, payouts, refunds
 from sandbox.psp.world import World
 
 JOBS: dict[str, Callable[[World, str], object]] = {
@@ -20,6 +20,8 @@ JOBS: dict[str, Callable[[World, str], object]] = {
     "dispute_escalated": lambda world, id: disputes.decide(world, id, "escalated"),
     "refund_pends": refunds.succeed,
     "refund_fails": refunds.fail,
+    "payout_arrives": payouts.arrive,
+    "daily_payout": payouts.pay_out_daily,
 }
 
 

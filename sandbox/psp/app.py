@@ -23,6 +23,7 @@ from sandbox.psp import (
     params,
     payment_intents,
     payment_methods,
+    payouts,
     refunds,
 )
 from sandbox.psp.errors import JSON, Answer, ApiError, internal
@@ -66,6 +67,12 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/radar/early_fraud_warnings/{id}", fraud_warnings.retrieve),
     ("GET", "/v1/balance_transactions", charges.index_transactions),
     ("GET", "/v1/balance_transactions/{id}", charges.retrieve_transaction),
+    ("GET", "/v1/balance", payouts.retrieve_balance),
+    ("POST", "/v1/payouts", payouts.create),
+    ("GET", "/v1/payouts", payouts.index),
+    ("GET", "/v1/payouts/{id}", payouts.retrieve),
+    ("POST", "/v1/payouts/{id}", payouts.update),
+    ("POST", "/v1/payouts/{id}/cancel", payouts.cancel),
     ("GET", "/v1/events", events.index),
     ("GET", "/v1/events/{id}", events.retrieve),
 )
@@ -221,6 +228,12 @@ def _add_knobs(app: web.Application, world: World) -> None:
         door(lambda request, given: refunds.move(world, request.match_info["id"], given)),
     )
     add("POST", "/sandbox/early_fraud_warnings", door(lambda request, given: fraud_warnings.warn_by_knob(world, given)))
+    add(
+        "POST",
+        "/sandbox/payouts/{id}",
+        door(lambda request, given: payouts.move(world, request.match_info["id"], given)),
+    )
+    add("POST", "/sandbox/fees", door(lambda request, given: payouts.take_fee(world, given)))
     add(
         "GET",
         "/sandbox/deliveries",

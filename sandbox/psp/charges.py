@@ -120,6 +120,7 @@ def retrieve_transaction(call: Call) -> JSON:
 def index_transactions(call: Call) -> JSON:
     filters: dict[str, params.Reader] = {
         "currency": params.currency,
+        "payout": params.string(),
         "source": params.string(),
         "type": params.string(),
     }

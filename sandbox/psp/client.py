@@ -85,8 +85,8 @@ class Psp:
     def state(self) -> dict[str, Any]:
         return self.knob("GET", "/sandbox/")
 
-    def settings(self, **values: float | bool) -> None:
-        """paused, latency_seconds, settle_after_seconds."""
+    def settings(self, **values: float | bool | dict[str, float]) -> None:
+        """paused, latency_seconds, settle_after_seconds, automatic_payouts, chaos and the others of the README."""
         self.knob("POST", "/sandbox/settings", values)
 
     def advance(self, seconds: float) -> None:

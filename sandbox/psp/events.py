@@ -1,9 +1,11 @@
 """Says what happened: an event with a snapshot, and one delivery for each of the merchant's receivers."""
 
+import random
 import time
+from typing import Any
 
 from sandbox.psp import params, reading
-from sandbox.psp.errors import JSON
+from sandbox.psp.errors import JSON, ApiError
 from sandbox.psp.world import API_VERSION, Call, World, new_id
 
 
@@ -50,12 +52,30 @@ def index(call: Call) -> JSON:
     return reading.page("event", call, url="/v1/events", filters=filters)
 
 
+def check_chaos(given: dict[str, Any]) -> None:
+    """The setting `chaos`: {} for none, else some of seed, copies, drop, wrong_signature and spread_seconds."""
+    limits = {"seed": 2**53, "copies": 100, "drop": 1, "wrong_signature": 1, "spread_seconds": 10**6}
+    for name, value in given.items():
+        if name not in limits or not isinstance(value, int | float) or not 0 <= value <= limits[name]:
+            raise ApiError(f"No such part of chaos, or a wrong value: {name}", param="chaos")
+
+
+def spoiled(world: World, delivery_id: int) -> bool:
+    """Whether chaos lets somebody else sign the first try of this delivery."""
+    chaos = world.store.setting("chaos", {})
+    chance = random.Random(f"{chaos.get('seed', 0)} signature {delivery_id}")
+    return chance.random() < chaos.get("wrong_signature", 0)
+
+
 def _enqueue(world: World, event: JSON, position: int) -> None:
     """Deliveries run by the machine's clock: a signature's age is measured there."""
     rule = world.store.take_rule("webhook", event["type"], ("drop", "delay", "repeat"))
     action, value = ("", 0.0) if rule is None else (rule["action"], float(rule["value"]))
-    due = time.time() + (value if action == "delay" else 0)
-    copies = int(value) if action == "repeat" else 1
-    for _ in range(copies):
-        state = "dropped" if action == "drop" else "pending"
-        enqueue(world, event_id=event["id"], position=position, due=due, state=state)
+    chaos = world.store.setting("chaos", {})
+    chance = random.Random(f"{chaos.get('seed', 0)} event {world.store.seq(event['id'], 'event')} {position}")
+    dropped = action == "drop" or chance.random() < chaos.get("drop", 0)
+    copies = int(value) if action == "repeat" else chance.randint(1, int(chaos.get("copies", 1)))
+    for _ in range(1 if dropped else copies):
+        late = value if action == "delay" else chance.uniform(0, chaos.get("spread_seconds", 0))
+        state = "dropped" if dropped else "pending"
+        enqueue(world, event_id=event["id"], position=position, due=time.time() + late, state=state)

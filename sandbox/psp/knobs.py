@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.psp import events
+from sandbox.psp import events, payouts
 from sandbox.psp.errors import JSON, ApiError, rate_limited
 from sandbox.psp.world import World
 
@@ -19,6 +19,9 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "refund_moves_after_seconds": (int, float),
     "verdict_after_seconds": (int, float),
     "dispute_fee_returned": bool,
+    "automatic_payouts": bool,
+    "payout_takes_seconds": (int, float),
+    "chaos": dict,
 }
 WEBHOOK_ACTIONS = ("drop", "delay", "repeat", "wrong_signature", "old_timestamp")
 API_ACTIONS = (
@@ -44,6 +47,7 @@ def show(world: World) -> JSON:
         "paused": world.store.setting("paused", False),
         "latency_seconds": world.store.setting("latency_seconds", 0),
         "settle_after_seconds": world.store.setting("settle_after_seconds", 0.2),
+        "chaos": world.store.setting("chaos", {}),
         "endpoints": [endpoint.url for endpoint in world.endpoints],
         "deliveries": {row["state"]: row["n"] for row in counts},
         "rules": [dict(row) for row in rules],
@@ -54,7 +58,10 @@ def change_settings(world: World, given: JSON) -> JSON:
     for name, value in given.items():
         if name not in SETTINGS or not isinstance(value, SETTINGS[name]):
             raise ApiError(f"No such setting, or a wrong value: {name}", param=name)
+        if name == "chaos":
+            events.check_chaos(value)
         world.store.set(name, value)
+    payouts.plan(world)
     world.news.set()
     return show(world)
 

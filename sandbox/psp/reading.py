@@ -13,6 +13,7 @@ EXPANDABLE = {
     "charge": {"balance_transaction", "customer", "failure_balance_transaction", "payment_intent", "refunds"},
     "balance_transaction": {"source"},
     "payment_method": {"customer"},
+    "payout": {"balance_transaction", "failure_balance_transaction"},
     "customer": {"default_source"},
     "refund": {"balance_transaction", "charge", "failure_balance_transaction", "payment_intent"},
     "dispute": {"charge", "payment_intent"},
@@ -87,6 +88,11 @@ def _where(kind: str, world: World, given: JSON, filters: dict[str, params.Reade
         if name == "types":
             where += f" AND json_extract(body, '$.type') IN ({','.join('?' * len(wanted))})"
             values += wanted
+        elif name == "payout":
+            if not world.need("payout", wanted, param="payout")["automatic"]:
+                raise invalid("Balance transaction history can only be filtered on automatic payouts.", param=name)
+            where += " AND json_extract(body, '$._payout') = ?"
+            values.append(wanted)
         elif name == "delivery_success":
             states = "('failed', 'pending', 'dropped')"
             sign = "NOT IN" if wanted else "IN"
