@@ -2,7 +2,6 @@
 
 import random
 import time
-from typing import Any
 
 from sandbox.psp import params, reading
 from sandbox.psp.errors import JSON, ApiError
@@ -52,10 +51,10 @@ def index(call: Call) -> JSON:
     return reading.page("event", call, url="/v1/events", filters=filters)
 
 
-def check_chaos(given: dict[str, Any]) -> None:
+def check_chaos(given: object) -> None:
     """The setting `chaos`: {} for none, else some of seed, copies, drop, wrong_signature and spread_seconds."""
     limits = {"seed": 2**53, "copies": 100, "drop": 1, "wrong_signature": 1, "spread_seconds": 10**6}
-    for name, value in given.items():
+    for name, value in given.items() if isinstance(given, dict) else ():
         if name not in limits or not isinstance(value, int | float) or not 0 <= value <= limits[name]:
             raise ApiError(f"No such part of chaos, or a wrong value: {name}", param="chaos")
 
@@ -64,7 +63,7 @@ def spoiled(world: World, delivery_id: int) -> bool:
     """Whether chaos lets somebody else sign the first try of this delivery."""
     chaos = world.store.setting("chaos", {})
     chance = random.Random(f"{chaos.get('seed', 0)} signature {delivery_id}")
-    return chance.random() < chaos.get("wrong_signature", 0)
+    return chance.random() < float(chaos.get("wrong_signature", 0))
 
 
 def _enqueue(world: World, event: JSON, position: int) -> None:
