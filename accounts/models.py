@@ -125,3 +125,67 @@ class Mail(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} ({self.to})"
+
+
+class Approval(models.Model):
+    """What one member of staff asks for, a second one decides, and the worker carries out once.
+
+    The database keeps the rules, whoever writes: accounts/sql/approvals.sql.
+    """
+
+    class Status(models.TextChoices):
+        ASKED = "asked", "Waiting"
+        APPROVED = "approved", "Approved"
+        DECLINED = "declined", "Declined"
+        EXPIRED = "expired", "Expired"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+
+    kind = models.CharField(max_length=60)
+    payload = models.JSONField()
+    reason = models.CharField(max_length=500)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, related_name="+")
+    once = models.CharField(max_length=120, blank=True, db_default="")
+    asked_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    status = models.CharField(max_length=10, choices=Status.choices, db_default=Status.ASKED)
+    decided_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    note = models.CharField(max_length=500, blank=True, db_default="")
+    done_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True, db_default="")
+    # When the mails that this row calls for were sent: to those who may decide, and of its end to who asked.
+    announced_at = models.DateTimeField(null=True)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["status", "id"], name="approval_by_status"),
+            models.Index(fields=["asked_by", "-id"], name="approval_by_asker"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "once"], condition=~models.Q(once=""), name="approval_asked_once"),
+            models.CheckConstraint(
+                condition=models.Q(decided_by=None) | ~models.Q(decided_by=models.F("asked_by")),
+                name="approval_by_a_second_person",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=["approved", "declined", "done", "failed"],
+                    decided_by__isnull=False,
+                    decided_at__isnull=False,
+                )
+                | models.Q(status__in=["asked", "expired", "withdrawn"], decided_by=None, decided_at=None),
+                name="approval_decided_by_somebody",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="done", done_at__isnull=False)
+                | (~models.Q(status="done") & models.Q(done_at=None)),
+                name="approval_done_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Request {self.pk}"

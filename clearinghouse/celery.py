@@ -22,6 +22,7 @@ app.conf.update(
         # A tick that finds its predecessor still waiting is dropped: `expires` keeps queues short after a pause.
         name.rsplit(".", 1)[1]: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
         for name, seconds in {
+            "accounts.tasks.handle_approvals": 2.0,
             "billing.tasks.handle_stripe_events": 5.0,
             "billing.tasks.sweep_top_ups": 30.0,
             "billing.tasks.post_usage": 10.0,

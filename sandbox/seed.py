@@ -33,6 +33,9 @@ def main(path: str) -> None:
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
             json.dump(facts, output)
+    if "admin2_email" not in facts:
+        facts |= second_admin()
+        file.write_text(json.dumps(facts))
     pay_in(facts)
     fund_deposit(facts)
     print(json.dumps(facts))
@@ -58,6 +61,13 @@ def new_accounts() -> dict[str, str]:
         keys.revoke(lost, user=owner)
     _, issued = keys.create(customer=customer, user=owner, name="Demo gateways")
     facts["api_key"] = issued.text
+    return facts
+
+
+def second_admin() -> dict[str, str]:
+    """Who decides what the first member of staff asks for."""
+    facts = {"admin2_email": "admin2@example.com", "admin2_password": secrets.token_urlsafe(12)}
+    person(facts["admin2_email"], facts["admin2_password"], name="Sam Second", is_staff=True, is_superuser=True)
     return facts
 
 

@@ -5,6 +5,7 @@ import itertools
 import uuid
 from datetime import UTC, datetime
 
+from django.contrib.auth.models import Group
 from django.db import connection
 
 from accounts import customers
@@ -18,6 +19,15 @@ _numbers = itertools.count(1)
 
 def user(email: str | None = None) -> User:
     return User.objects.create_user(email or f"person{next(_numbers)}@example.com", "correct horse battery")
+
+
+def staff(*roles: str) -> User:
+    """A member of staff with these roles."""
+    person = user()
+    person.is_staff = True
+    person.save()
+    person.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
+    return person
 
 
 def customer(name: str = "Acme") -> Customer:

@@ -40,6 +40,10 @@ FORBIDDEN = {
         "UPDATE accounts_apikey SET secret_sha256 = ''",
         "DELETE FROM accounts_auditentry",
         "UPDATE accounts_auditentry SET action = 'x'",
+        # Nor can it decide or do by itself what needs a second person.
+        "UPDATE accounts_approval SET status = 'done', done_at = now()",
+        "UPDATE accounts_approval SET status = 'approved'",
+        "DELETE FROM accounts_approval",
         "ALTER TABLE billing_journal DISABLE TRIGGER ALL",
         "SET ROLE clearinghouse_worker",
         # A table of its own named like one of the books, or a trigger of the books on a table of its own.
@@ -77,6 +81,10 @@ FORBIDDEN = {
         "DELETE FROM billing_journal",
         "INSERT INTO billing_transfer (amount_nano_usd) VALUES (1)",
         "UPDATE billing_usage SET journal_id = NULL",
+        # It carries out what was decided and decides nothing.
+        "UPDATE accounts_approval SET decided_by_id = 1",
+        "INSERT INTO accounts_approval (kind) VALUES ('x')",
+        "SELECT accounts_decide_approval(1, 1, true, '')",
         "INSERT INTO accounts_apikey (name) VALUES ('x')",
         "UPDATE accounts_customer SET status = 'active'",
         "INSERT INTO signing_treasurytransaction (kind) VALUES ('fund')",
@@ -170,5 +178,10 @@ def test_functions_with_the_owner_s_rights_cannot_be_led_astray(db: None) -> Non
             " WHERE grantee = 0) FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
         )
         found = {name: (config, is_public) for name, config, is_public in cursor.fetchall()}
-    assert {"billing_credit", "billing_add_day_totals", "signing_commit_payments"} <= found.keys()
+    assert {
+        "billing_credit",
+        "billing_add_day_totals",
+        "signing_commit_payments",
+        "accounts_decide_approval",
+    } <= found.keys()
     assert set(map(str, found.values())) == {str((["search_path=public, pg_temp"], False))}
