@@ -137,8 +137,10 @@ class TopUpAdmin(ReadOnlyAdmin):
     search_fields = ("customer__name", "payment_intent_id", "checkout_session_id")
     ordering = ("-created_at",)
     fields = (
-        *("id", "customer", "created_by", "amount_cents", "currency", "status", "failure", "card"),
-        *("checkout_session_id", "payment_intent_id", "balance_transaction_id", "fee_cents"),
+        *("id", "customer", "created_by", "method", "amount_cents", "currency", "status", "failure"),
+        *("net_cents", "tax_cents", "total_cents", "tax_parts", "fx_rate", "credit_nano_usd"),
+        *("card", "card_country", "checkout_session_id", "payment_intent_id", "charge_id"),
+        *("balance_transaction_id", "fee_cents"),
         *("created_at", "checked_at", "settled_at"),
     )
 

@@ -91,7 +91,7 @@ INVARIANTS: dict[str, str] = {
         SELECT count(*) FROM billing_topup t WHERE t.status = 'paid' AND NOT EXISTS (
             SELECT 1 FROM billing_walletentry e
             WHERE e.reference = 'stripe:' || t.payment_intent_id AND e.customer_id = t.customer_id
-              AND e.amount_nano_usd = t.amount_cents::bigint * 10000000)""",
+              AND e.amount_nano_usd = t.credit_nano_usd)""",
     "top_ups_credited_but_not_paid": """
         SELECT count(*) FROM billing_walletentry e WHERE e.kind = 'top_up' AND NOT EXISTS (
             SELECT 1 FROM billing_topup t

@@ -1,5 +1,6 @@
 """The chart of accounts and the posting rules: pure functions from an event to its transfers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ TREASURY_WALLET = 1300
 DEPOSIT = 1310
 RESERVE = 1320
 PREPAID = 2100
+TAX_PAYABLE = 2200
 ACCRUED_TICKETS = 2300
 EQUITY = 3000
 USAGE_REVENUE = 4000
@@ -26,6 +28,7 @@ CHART: dict[int, tuple[str, Literal["debit", "credit"]]] = {
     DEPOSIT: ("TicketBroker deposit", "debit"),
     RESERVE: ("TicketBroker reserve", "debit"),
     PREPAID: ("Customer prepaid balances", "credit"),
+    TAX_PAYABLE: ("VAT and sales tax payable", "credit"),
     ACCRUED_TICKETS: ("Accrued ticket liability at expected value", "credit"),
     EQUITY: ("Equity", "credit"),
     USAGE_REVENUE: ("Usage revenue", "credit"),
@@ -70,11 +73,26 @@ def eth(debit: Account, credit: Account, wei: int) -> Transfer:
     return Transfer(debit=debit, credit=credit, asset="ETH", amount=wei)
 
 
-def top_up(*, customer_id: int, gross_nano_usd: int) -> list[Transfer]:
-    """A card payment succeeded: the provider owes us the gross amount, we owe the customer as much service."""
-    return [usd(Account(STRIPE_BALANCE), Account(PREPAID, str(customer_id)), gross_nano_usd)]
+def provider_balance(currency: str = "usd") -> Account:
+    """Our balance at the provider, kept apart by the currency it stands in; all of them are carried in dollars."""
+    return Account(STRIPE_BALANCE, "" if currency == "usd" else currency)
 
 
-def provider_fee(*, fee_nano_usd: int) -> list[Transfer]:
+def top_up(
+    *, customer_id: int, gross_nano_usd: int, tax_nano_usd: Mapping[str, int] | None = None, currency: str = "usd"
+) -> list[Transfer]:
+    """A payment succeeded: the provider owes us the gross amount, we owe the customer the net and tax offices the tax.
+
+    `tax_nano_usd` by jurisdiction, such as DE or US-CA.
+    """
+    taxes = tax_nano_usd or {}
+    balance, net_nano_usd = provider_balance(currency), gross_nano_usd - sum(taxes.values())
+    return [
+        usd(balance, Account(PREPAID, str(customer_id)), net_nano_usd),
+        *(usd(balance, Account(TAX_PAYABLE, place), tax) for place, tax in sorted(taxes.items()) if tax),
+    ]
+
+
+def provider_fee(*, fee_nano_usd: int, currency: str = "usd") -> list[Transfer]:
     """The provider kept its fee from our balance there."""
-    return [usd(Account(STRIPE_FEES), Account(STRIPE_BALANCE), fee_nano_usd)]
+    return [usd(Account(STRIPE_FEES), provider_balance(currency), fee_nano_usd)]

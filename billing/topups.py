@@ -4,14 +4,16 @@ import logging
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Customer, User
-from billing import ledger, postings, stripe_gateway
+from billing import ledger, payers, postings, stripe_gateway
 from billing.models import TopUp
 from billing.money import NANO_USD_PER_CENT
 
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 CURRENCY = "usd"
 # The provider keeps the answer to an idempotency key for a day; an older wish is never sent again.
 REPEATABLE = timedelta(hours=20)
-_UNPAID = (TopUp.Status.STARTED, TopUp.Status.OPEN)
+_UNPAID = (TopUp.Status.STARTED, TopUp.Status.OPEN, TopUp.Status.PROCESSING)
 
 
 class AmountOutOfRange(Exception):
@@ -99,7 +101,15 @@ def sweep(*, limit: int = 200) -> int:
 
 
 def _row(customer: Customer, user: User, amount_cents: int, top_up_id: uuid.UUID) -> TopUp:
-    values = {"customer": customer, "created_by": user, "amount_cents": amount_cents, "currency": CURRENCY}
+    values: dict[str, Any] = {
+        "customer": customer,
+        "created_by": user,
+        "amount_cents": amount_cents,
+        "currency": CURRENCY,
+        "net_cents": amount_cents,
+        "total_cents": amount_cents,
+        "credit_nano_usd": amount_cents * NANO_USD_PER_CENT,
+    }
     TopUp.objects.bulk_create([TopUp(id=top_up_id, **values)], ignore_conflicts=True)
     known = TopUp.objects.filter(id=top_up_id, customer=customer, amount_cents=amount_cents).first()
     # The id of somebody else's row, or of a form whose amount was changed after it was sent: a wish of its own.
@@ -107,18 +117,17 @@ def _row(customer: Customer, user: User, amount_cents: int, top_up_id: uuid.UUID
 
 
 def _open(top_up: TopUp) -> None:
-    """STARTED to OPEN. The row's id is the idempotency key: a lost answer is asked for again and is the same."""
-    back = f"{settings.WEB_URL}{reverse('top_up_return', args=[top_up.id])}"
+    """STARTED to OPEN. The row's id is the idempotency key: a lost answer is asked for again and is the same.
+
+    A failure that the provider keeps under that key is stepped over with the next one: nobody ever saw the page that
+    may hide behind it, so nothing can be paid there.
+    """
     try:
-        session = stripe_gateway.create_checkout_session(
-            reference=str(top_up.id),
-            amount_cents=top_up.amount_cents,
-            currency=top_up.currency,
-            email=top_up.created_by.email,
-            title="Prepaid balance",
-            success_url=back,
-            cancel_url=f"{back}?left=1",
-        )
+        session = _page(top_up)
+    except stripe_gateway.AnswerStuck:
+        TopUp.objects.filter(id=top_up.id, attempt=top_up.attempt).update(attempt=F("attempt") + 1)
+        top_up.refresh_from_db()
+        session = _page(top_up)
     except stripe_gateway.Refused as error:
         _end(top_up, TopUp.Status.FAILED, f"The payment provider refused: {error}")
         raise
@@ -128,13 +137,29 @@ def _open(top_up: TopUp) -> None:
     top_up.refresh_from_db()
 
 
+def _page(top_up: TopUp) -> stripe_gateway.CheckoutSession:
+    back = f"{settings.WEB_URL}{reverse('top_up_return', args=[top_up.id])}"
+    return stripe_gateway.create_checkout_session(
+        reference=str(top_up.id),
+        attempt=top_up.attempt,
+        customer_id=payers.provider_id(top_up.customer, top_up.created_by),
+        amount_cents=top_up.total_cents,
+        currency=top_up.currency,
+        title="Prepaid balance",
+        success_url=back,
+        cancel_url=f"{back}?left=1",
+    )
+
+
 def _difference(top_up: TopUp, session: stripe_gateway.CheckoutSession) -> str:
     """What the provider has otherwise than our row, in words; empty when they agree."""
     if session.reference != str(top_up.id):
         return f"The provider's session {session.id} belongs to another top-up."
-    asked = _amount(top_up.amount_cents, top_up.currency)
+    asked = _amount(top_up.total_cents, top_up.currency)
     if _amount(session.amount_cents, session.currency) != asked:
         return f"Asked for {asked}, the provider has {_amount(session.amount_cents, session.currency)}."
+    if top_up.credit_nano_usd != _nano_usd(top_up, top_up.net_cents) or not _taxes_add_up(top_up):
+        return "The parts of this top-up do not add up."
     payment = session.payment
     if session.payment_status == "paid" and payment is not None:
         paid = _amount(payment.received_cents, payment.currency)
@@ -142,8 +167,20 @@ def _difference(top_up: TopUp, session: stripe_gateway.CheckoutSession) -> str:
     return ""
 
 
+def _taxes_add_up(top_up: TopUp) -> bool:
+    return not top_up.tax_parts or sum(top_up.tax_parts.values()) == top_up.tax_cents
+
+
 def _amount(cents: int, currency: str) -> str:
     return f"{cents // 100}.{cents % 100:02d} {currency.upper()}"
+
+
+def _nano_usd(top_up: TopUp, cents: int) -> int:
+    """What an amount of the top-up's currency is in the books, at its recorded rate; exact, rates are per cent."""
+    if top_up.currency == CURRENCY:
+        return cents * NANO_USD_PER_CENT
+    assert top_up.fx_rate, "another currency comes with its rate"
+    return cents * top_up.fx_rate.nano_usd_per_cent
 
 
 def _given_up(session: stripe_gateway.CheckoutSession) -> bool:
@@ -162,22 +199,25 @@ def _book(top_up: TopUp, session: stripe_gateway.CheckoutSession, payment: strip
                 status=TopUp.Status.PAID,
                 payment_intent_id=payment.id,
                 checkout_session_id=session.id,
-                card=payment.card,
+                charge_id=payment.charge_id or None,
+                payment_method_id=payment.payment_method_id,
+                card=payment.card.title,
+                card_fingerprint=payment.card.fingerprint,
+                card_country=payment.card.country,
                 receipt_url=payment.receipt_url,
                 failure="",
                 settled_at=now,
             )
         )
         if mine:
-            gross_nano_usd = top_up.amount_cents * NANO_USD_PER_CENT
             journal = ledger.credit(
                 customer_id=top_up.customer_id,
-                amount_nano_usd=gross_nano_usd,
+                amount_nano_usd=top_up.credit_nano_usd,
                 kind="top_up",
                 reference=f"stripe:{payment.id}",
                 occurred_at=now,
-                transfers=postings.top_up(customer_id=top_up.customer_id, gross_nano_usd=gross_nano_usd),
-                description=f"Top-up {payment.card}".strip(),
+                transfers=_transfers(top_up),
+                description=f"Top-up {payment.card.title}".strip(),
             )
             if journal is None:
                 raise CreditMissing(payment.id)
@@ -185,6 +225,16 @@ def _book(top_up: TopUp, session: stripe_gateway.CheckoutSession, payment: strip
             _book_fee(top_up, payment.fee)
     if mine:
         log.info("top-up %s credited: %s cents to customer %s", top_up.id, top_up.amount_cents, top_up.customer_id)
+
+
+def _transfers(top_up: TopUp) -> list[postings.Transfer]:
+    parts = top_up.tax_parts or {"": top_up.tax_cents}
+    return postings.top_up(
+        customer_id=top_up.customer_id,
+        gross_nano_usd=_nano_usd(top_up, top_up.total_cents),
+        tax_nano_usd={place: _nano_usd(top_up, cents) for place, cents in parts.items()},
+        currency=top_up.currency,
+    )
 
 
 def _book_fee(top_up: TopUp, fee: stripe_gateway.Fee) -> None:
@@ -220,7 +270,8 @@ def _due(limit: int) -> Iterator[uuid.UUID]:
                 """
                 UPDATE billing_topup SET checked_at = clock_timestamp() WHERE id = (
                     SELECT id FROM billing_topup
-                    WHERE (status IN ('started', 'open') OR (status = 'paid' AND balance_transaction_id IS NULL))
+                    WHERE (status IN ('started', 'open', 'processing')
+                           OR (status = 'paid' AND balance_transaction_id IS NULL))
                       AND created_at < clock_timestamp() - interval '1 minute'
                       AND created_at > clock_timestamp() - interval '30 days'
                       AND coalesce(checked_at, '-infinity') < clock_timestamp()

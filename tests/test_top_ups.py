@@ -215,8 +215,12 @@ def test_an_event_whose_worker_died_is_taken_up_again(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"amount_cents": 4_000}, "Asked for 40.00 USD, the provider has 50.00 USD."),
+        (
+            {"net_cents": 4_000, "total_cents": 4_000, "credit_nano_usd": 40 * 10**9},
+            "Asked for 40.00 USD, the provider has 50.00 USD.",
+        ),
         ({"currency": "eur"}, "Asked for 50.00 EUR, the provider has 50.00 USD."),
+        ({"credit_nano_usd": 5_000 * 10**9}, "The parts of this top-up do not add up."),
     ],
 )
 def test_a_payment_that_differs_from_the_wish_is_not_credited_and_says_why(
@@ -352,16 +356,12 @@ def test_an_answer_that_got_lost_leads_to_the_same_page(psp: Psp, payer: Custome
     in_the_past(top_up, minutes=2)
     topups.sweep()
     top_up.refresh_from_db()
-    if fault == "error_after":
-        # The provider replays a stored 500 under the same key for a day; the wish then ends and nothing was charged.
-        in_the_past(top_up, hours=21)
-        topups.sweep()
-        top_up.refresh_from_db()
-        assert top_up.status == TopUp.Status.EXPIRED
-    else:
-        assert top_up.status == TopUp.Status.OPEN
-        psp.pay(session_of(top_up))
-        assert topups.settle(top_up.id) == "paid"
+    assert top_up.status == TopUp.Status.OPEN
+    # A 500 that the provider keeps under a key is stepped over: nobody saw the page that it hides.
+    assert (top_up.attempt > 1) == (fault == "error_after")
+    psp.pay(session_of(top_up))
+    assert topups.settle(top_up.id) == "paid"
+    assert wallet_nano_usd(payer) == 50 * 10**9
     assert TopUp.objects.count() == 1
 
 

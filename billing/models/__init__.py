@@ -2,14 +2,16 @@
 
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
 from billing.models.provider import StripeEvent
-from billing.models.top_ups import TopUp
+from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
     "EthUsdRate",
+    "FxRate",
     "Journal",
     "LedgerAccount",
     "Markup",
+    "ProviderCustomer",
     "StripeEvent",
     "TopUp",
     "Transfer",

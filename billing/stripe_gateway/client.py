@@ -18,6 +18,10 @@ class Unavailable(Exception):
     """No usable answer now: network, overload or the provider's own fault. Asking again later is right."""
 
 
+class AnswerStuck(Unavailable):
+    """The provider repeats a failure that it keeps under our idempotency key; only another key gets another answer."""
+
+
 class Refused(Exception):
     """The provider understood and said no; asking again would change nothing."""
 
@@ -49,6 +53,13 @@ class Translated:
             return
         reason = f"{type(error).__name__} {error.code or error.http_status or ''}".strip()
         status = error.http_status or 0
+        if status >= 500 and _is_replay(error):
+            raise AnswerStuck(reason) from None
         if status in (0, 409, 429) or status >= 500:
             raise Unavailable(reason) from None
         raise Refused(reason) from None
+
+
+def _is_replay(error: stripe.StripeError) -> bool:
+    headers = {name.lower(): value for name, value in dict(error.headers or {}).items()}
+    return headers.get("idempotent-replayed") == "true"
