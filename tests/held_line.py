@@ -1,35 +1,47 @@
-"""A line to PostgreSQL that can be held: what one side sends then waits until it is let go."""
+"""A line to PostgreSQL on which one question, or the answer to it, can be held until it is let go."""
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
 
 _CHUNK = 65_536
 
 
-class HeldLine:
-    """Passes bytes between clients and the server at `upstream`, a pair of host and port that may change.
+@dataclass
+class _Hold:
+    """What to look for in a question, and whether it is the question that waits or what the server says to it."""
 
-    `questions` and `answers` are open gates; closing one holds what comes in that direction, on every connection.
-    """
+    what: Literal["question", "answer"]
+    marks: Sequence[bytes]
+    held: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def is_about(self, chunk: bytes) -> bool:
+        return any(mark in chunk for mark in self.marks)
+
+
+class HeldLine:
+    """Passes bytes between clients and the server at `upstream`, a pair of host and port."""
 
     def __init__(self, upstream: tuple[str, int]) -> None:
-        self.upstream = upstream
-        self.questions, self.answers = threading.Event(), threading.Event()
-        self.questions.set()
-        self.answers.set()
-        self.questions_held = threading.Event()
-        self.answers_held = threading.Event()
+        self._upstream = upstream
+        self._hold: _Hold | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
+    def hold(self, what: Literal["question", "answer"], *marks: bytes) -> threading.Event:
+        """Holds the next question that contains a mark, or the answer to it; the event tells that it happened."""
+        self._hold = _Hold(what, marks)
+        return self._hold.held
+
     def let_go(self) -> None:
-        """Opens both gates."""
-        for gate, held in ((self.questions, self.questions_held), (self.answers, self.answers_held)):
-            gate.set()
-            held.clear()
+        if self._hold:
+            self._hold.gate.set()
+            self._hold = None
 
     def serve(self) -> None:
         while True:
@@ -38,30 +50,45 @@ class HeldLine:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self.upstream, timeout=5)
+                server = socket.create_connection(self._upstream, timeout=5)
             except OSError:
                 client.close()
                 continue
             server.settimeout(None)
-            for source, sink, gate, held in (
-                (client, server, self.questions, self.questions_held),
-                (server, client, self.answers, self.answers_held),
-            ):
-                threading.Thread(target=_pump, args=(source, sink, gate, held), daemon=True).start()
+            asked = threading.Event()
+            threading.Thread(target=self._questions, args=(client, server, asked), daemon=True).start()
+            threading.Thread(target=self._answers, args=(server, client, asked), daemon=True).start()
 
     def close(self) -> None:
         self.let_go()
         self._listener.close()
 
+    def _questions(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
+        with _closing(client, server):
+            while chunk := client.recv(_CHUNK):
+                hold = self._hold
+                if hold and hold.is_about(chunk):
+                    asked.set()
+                    if hold.what == "question":
+                        hold.held.set()
+                        hold.gate.wait()
+                server.sendall(chunk)
 
-def _pump(source: socket.socket, sink: socket.socket, gate: threading.Event, held: threading.Event) -> None:
+    def _answers(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+        with _closing(client, server):
+            while chunk := server.recv(_CHUNK):
+                hold = self._hold
+                if hold and hold.what == "answer" and asked.is_set():
+                    hold.held.set()
+                    hold.gate.wait()
+                client.sendall(chunk)
+
+
+@contextmanager
+def _closing(*ends: socket.socket) -> Iterator[None]:
     with contextlib.suppress(OSError):
-        while chunk := source.recv(_CHUNK):
-            if not gate.is_set():
-                held.set()
-                gate.wait()
-            sink.sendall(chunk)
-    for end in (source, sink):
+        yield
+    for end in ends:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
         end.close()
