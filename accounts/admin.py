@@ -49,21 +49,21 @@ class ApiKeyInline(ReadOnly, TabularInline):  # type: ignore[misc]
 
 @admin.register(Customer)
 class CustomerAdmin(NeverDeleted, ModelAdmin):  # type: ignore[misc]
-    """Name and standing; a change of either is in the audit log."""
+    """The name can be changed, which is in the audit log; holds and closing have the risk page."""
 
     list_display: ClassVar[list[str]] = ["name", "status", "created_at"]
     list_filter: ClassVar[list[str]] = ["status"]
     search_fields: ClassVar[list[str]] = ["name", "members__email"]
     fields: ClassVar[list[str]] = ["name", "status", "created_at"]
-    readonly_fields: ClassVar[list[str]] = ["created_at"]
+    readonly_fields: ClassVar[list[str]] = ["status", "created_at"]
     inlines: ClassVar[list[Any]] = [MembershipInline, ApiKeyInline]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def save_model(self, request: HttpRequest, obj: Customer, form: Any, change: bool) -> None:
-        before = Customer.objects.values("name", "status").get(pk=obj.pk)
-        after = {"name": obj.name, "status": obj.status}
+        before = Customer.objects.values("name").get(pk=obj.pk)
+        after = {"name": obj.name}
         Customer.objects.filter(pk=obj.pk).update(**after)
         if before != after:
             assert isinstance(request.user, User)

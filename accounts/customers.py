@@ -1,6 +1,6 @@
-"""Customers: opened with their first owner, and renamed."""
+"""Customers: opened with their first owner, renamed, closed and opened again."""
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts import audit
 from accounts.models import Customer, Membership, User
@@ -43,3 +43,28 @@ def rename(customer: Customer, *, user: User, name: str) -> None:
             before={"name": before},
             after={"name": name},
         )
+
+
+def close(customer: Customer, *, user: User, reason: str) -> bool:
+    """Ends payments and top-ups of the account; False when it was closed before."""
+    return _close(customer, user, reason, closed=True)
+
+
+def reopen(customer: Customer, *, user: User, reason: str) -> bool:
+    """The account is active again, or frozen when a hold stands; False when it was not closed."""
+    return _close(customer, user, reason, closed=False)
+
+
+def _close(customer: Customer, user: User, reason: str, *, closed: bool) -> bool:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT accounts_close_customer(%s, %s)", [customer.pk, closed])
+        (changed,) = cursor.fetchone()
+        if changed:
+            audit.write(
+                "customer.closed" if closed else "customer.reopened",
+                subject=f"customer:{customer.pk}",
+                actor=user,
+                customer=customer,
+                after={"reason": reason},
+            )
+    return bool(changed)

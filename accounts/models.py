@@ -1,4 +1,4 @@
-"""The rows behind 'who is asking': users, customers, memberships, API keys, the audit log, a demo's mails."""
+"""The rows behind 'who is asking': users, customers and their holds, seats, API keys, the audit log, a demo's mails."""
 
 from typing import Any, ClassVar
 
@@ -54,6 +54,36 @@ class Customer(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Hold(models.Model):
+    """A reason to let a customer neither pay nor be paid; an account with one that stands is frozen.
+
+    Placed once per reference and lifted once, by functions in the database alone: accounts/sql/holds.sql.
+    """
+
+    class Code(models.TextChoices):
+        DISPUTE = "dispute", "Disputed payment"
+        FRAUD_WARNING = "fraud_warning", "Early fraud warning"
+        FRAUD = "fraud", "Signs of fraud"
+        BAD_DEBT = "bad_debt", "Debt given up"
+        STAFF = "staff", "Placed by staff"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="holds")
+    code = models.CharField(max_length=20, choices=Code.choices)
+    reference = models.CharField(max_length=200, unique=True)
+    reason = models.CharField(max_length=500)
+    placed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    placed_at = models.DateTimeField(db_default=Now(), editable=False)
+    lifted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    lifted_at = models.DateTimeField(null=True)
+    lift_reason = models.CharField(max_length=500, blank=True, db_default="")
+
+    class Meta:
+        indexes = [models.Index(fields=["customer"], condition=models.Q(lifted_at=None), name="standing_holds")]
+
+    def __str__(self) -> str:
+        return f"{self.get_code_display()}: {self.reason}"
 
 
 class Membership(models.Model):

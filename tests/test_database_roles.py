@@ -46,6 +46,10 @@ FORBIDDEN = {
         "DELETE FROM accounts_approval",
         "ALTER TABLE billing_journal DISABLE TRIGGER ALL",
         "SET ROLE clearinghouse_worker",
+        # An account is frozen and thawed by placing and lifting holds, never by hand.
+        "UPDATE accounts_customer SET status = 'active'",
+        "INSERT INTO accounts_hold (customer_id, code, reference, reason) VALUES (1, 'staff', 'x', 'x')",
+        "UPDATE accounts_hold SET lifted_at = now()",
         # A table of its own named like one of the books, or a trigger of the books on a table of its own.
         "CREATE TEMP TABLE billing_usageday (customer_id bigint)",
         "CREATE TABLE mine (customer_id bigint)",
@@ -87,6 +91,8 @@ FORBIDDEN = {
         "SELECT accounts_decide_approval(1, 1, true, '')",
         "INSERT INTO accounts_apikey (name) VALUES ('x')",
         "UPDATE accounts_customer SET status = 'active'",
+        "UPDATE accounts_hold SET lifted_at = now()",
+        "SELECT accounts_close_customer(1, false)",
         "INSERT INTO signing_treasurytransaction (kind) VALUES ('fund')",
         "UPDATE signing_treasurytransaction SET deposit_wei = 1",
         "UPDATE signing_treasurytransaction SET sender = '0x'",
@@ -110,6 +116,7 @@ ALLOWED = {
         "SELECT available_nano_usd FROM billing_wallet",
         "SELECT * FROM billing_usage",
         "SELECT * FROM signing_payment",
+        "SELECT accounts_lift_hold(0, 'x', NULL)",
     ],
     "signer": ["SELECT billing_record_rate('0x01', 7, 3000000000000, now())", "SELECT signing_commit_payments('[]')"],
     "worker": ["SELECT billing_post_usage(10)", "SELECT * FROM billing_account_balance"],

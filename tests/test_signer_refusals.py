@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from accounts.models import Customer
+from accounts import holds
 from signing.models import Recipient
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256
@@ -205,13 +205,19 @@ def test_a_revoked_key_is_refused_within_two_seconds_by_every_signer(stage: Stag
 def test_a_frozen_account_is_refused_until_it_thaws(stage: Stage) -> None:
     gateway, owner = stage.gateway()
     assert gateway.pay(orchestrator=offer(), type="fixed").status == 200
-    Customer.objects.filter(pk=owner.pk).update(status=Customer.Status.FROZEN)
+    hold = holds.place(customer=owner, code=holds.Code.STAFF, reference="test:1", reason="looked odd")
+    assert hold
     answer = gateway.pay(orchestrator=offer(), type="fixed")
     assert (answer.status, answer.code) == (402, "account_frozen")
     time.sleep(1.1)
     answer = gateway.pay(orchestrator=offer(), type="fixed")
     assert (answer.status, answer.code) == (402, "account_frozen")
     assert len(rows(owner)) == 1
+    holds.lift(hold, reason="looked again")
+    lifted_at = time.monotonic()
+    while gateway.pay(orchestrator=offer(), type="fixed").status != 200:
+        assert time.monotonic() - lifted_at < 2
+        time.sleep(0.05)
 
 
 def test_a_customer_without_a_wallet_has_no_credit(stage: Stage) -> None:

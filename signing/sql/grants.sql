@@ -14,7 +14,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 TO clearinghouse_web;
 GRANT INSERT ON accounts_customer, accounts_membership, accounts_apikey, accounts_auditentry,
     billing_topup, billing_stripeevent, signing_treasurytransaction, signing_recipient TO clearinghouse_web;
-GRANT UPDATE (name, status) ON accounts_customer TO clearinghouse_web;
+GRANT UPDATE (name) ON accounts_customer TO clearinghouse_web;
 GRANT UPDATE (name, revoked_at, revoked_by_id, last_used_at) ON accounts_apikey TO clearinghouse_web;
 GRANT UPDATE (role) ON accounts_membership TO clearinghouse_web;
 GRANT UPDATE (status, checkout_session_id, checkout_url, failure) ON billing_topup TO clearinghouse_web;
