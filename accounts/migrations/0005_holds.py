@@ -12,7 +12,7 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0003_mails_and_key_names"),
+        ("accounts", "0004_approvals"),
     ]
 
     operations = [
