@@ -1,5 +1,7 @@
 """Holds: each is a reason why an account is frozen; placed and lifted once, both with an entry in the audit log."""
 
+from collections.abc import Sequence
+
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
@@ -56,7 +58,7 @@ def _note(action: str, hold: Hold, user: User | None, reason: str) -> None:
     )
 
 
-def _call(statement: str, parameters: list[object]) -> int | None:
+def _call(statement: str, parameters: Sequence[str | int | None]) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         row = cursor.fetchone()
