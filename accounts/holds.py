@@ -19,7 +19,7 @@ def place(*, customer: Customer, code: str, reference: str, reason: str, user: U
     with transaction.atomic():
         placed = _call(
             "SELECT accounts_place_hold(%s, %s, %s, %s, %s)",
-            [customer.pk, code, reference, reason[:500], user and user.pk],
+            [customer.pk, code, reference, reason[:500], user.pk if user else None],
         )
         if placed is None:
             return None
@@ -31,7 +31,9 @@ def place(*, customer: Customer, code: str, reference: str, reason: str, user: U
 def lift(hold: Hold, *, reason: str, user: User | None = None) -> bool:
     """The account thaws with its last hold; False when somebody was first."""
     with transaction.atomic():
-        lifted = bool(_call("SELECT accounts_lift_hold(%s, %s, %s)", [hold.pk, reason[:500], user and user.pk]))
+        lifted = bool(
+            _call("SELECT accounts_lift_hold(%s, %s, %s)", [hold.pk, reason[:500], user.pk if user else None])
+        )
         if lifted:
             _note("hold.lifted", hold, user, reason)
     return lifted
