@@ -43,7 +43,7 @@ WORK = [
     ("orchestrators", "live", "Orchestrators"),
     ("api_keys", "key", "API keys"),
 ]
-MONEY = [("wallet", "wallet", "Wallet"), ("statements", "doc", "Statements")]
+MONEY = [("wallet", "wallet", "Wallet"), ("statements", "doc", "Statements"), ("documents", "ticket", "Documents")]
 STAFF = [
     ("treasury", "vault", "Treasury"),
     ("finance", "ledger", "Finance"),

@@ -96,6 +96,37 @@ INVARIANTS: dict[str, str] = {
         SELECT count(*) FROM billing_walletentry e WHERE e.kind = 'top_up' AND NOT EXISTS (
             SELECT 1 FROM billing_topup t
             WHERE 'stripe:' || t.payment_intent_id = e.reference AND t.status = 'paid')""",
+    # Documents: series without gaps, amounts as booked, one receipt for each payment (the clock has an hour for it).
+    "documents_missing_in_their_series": """
+        SELECT sum(abs(c.last - d.documents) + abs(c.last - d.highest)) FROM billing_documentcounter c
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS documents, coalesce(max(sequence), 0) AS highest FROM billing_document
+            WHERE entity_id = c.entity_id AND kind = c.kind AND year = c.year) d ON true""",
+    "documents_without_a_counter": """
+        SELECT count(*) FROM billing_document d LEFT JOIN billing_documentcounter c
+            ON c.entity_id = d.entity_id AND c.kind = d.kind AND c.year = d.year
+        WHERE c.last IS NULL OR d.sequence > c.last""",
+    "documents_that_differ_from_their_journal_nano_usd": """
+        SELECT sum(abs(d.total_nano_usd - coalesce(t.total, 0)) + abs(d.tax_nano_usd - coalesce(t.tax, 0))
+                   + CASE WHEN d.currency = 'usd' AND d.journal_id IS NOT NULL
+                     THEN abs(d.total_nano_usd - d.total_cents * 10000000)
+                        + abs(d.tax_nano_usd - d.tax_cents * 10000000) ELSE 0 END)
+        FROM billing_document d LEFT JOIN LATERAL (
+            SELECT sum(x.amount_nano_usd) AS total,
+                   sum(x.amount_nano_usd) FILTER (WHERE 2200 IN (a.number, b.number)) AS tax
+            FROM billing_transfer x JOIN billing_ledgeraccount a ON a.id = x.debit_id
+            JOIN billing_ledgeraccount b ON b.id = x.credit_id WHERE x.journal_id = d.journal_id) t ON true""",
+    "paid_top_ups_without_receipt": """
+        SELECT count(*) FROM billing_topup t WHERE t.status = 'paid'
+            AND t.settled_at < clock_timestamp() - interval '1 hour'
+            AND NOT EXISTS (SELECT 1 FROM billing_document d WHERE d.top_up_id = t.id AND d.kind = 'receipt')""",
+    "receipts_of_unpaid_top_ups": """
+        SELECT count(*) FROM billing_document d LEFT JOIN billing_topup t ON t.id = d.top_up_id
+        WHERE d.kind = 'receipt' AND t.status IS DISTINCT FROM 'paid'""",
+    "receipts_credited_beyond_their_total_cents": """
+        SELECT sum(greatest(0, c.net - d.net_cents) + greatest(0, c.tax - d.tax_cents)) FROM billing_document d
+        JOIN (SELECT corrects_id, sum(net_cents) AS net, sum(tax_cents) AS tax FROM billing_document
+              WHERE corrects_id IS NOT NULL GROUP BY 1) c ON c.corrects_id = d.id""",
 }
 
 

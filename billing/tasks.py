@@ -8,7 +8,8 @@ from typing import Any
 from celery import Task, shared_task
 from kombu.exceptions import OperationalError
 
-from billing import inbox, ledger, stripe_gateway, topups
+from billing import documents, inbox, ledger, stripe_gateway, topups
+from billing.documents import archive, post, sellers
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ def settle_top_up(top_up_id: str) -> str:
 @shared_task
 def sweep_top_ups() -> int:
     return topups.sweep()
+
+
+@shared_task
+def issue_documents() -> int:
+    """Takes over what the settings say of the seller, then issues, files and mails what waits."""
+    sellers.follow_settings()
+    return documents.issue_missing_receipts() + archive.keep_missing() + post.send_waiting()
 
 
 @shared_task

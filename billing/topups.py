@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Customer, User
-from billing import ledger, payers, postings, stripe_gateway
+from billing import documents, ledger, payers, postings, stripe_gateway
 from billing.models import TopUp
 from billing.money import NANO_USD_PER_CENT
 
@@ -221,6 +221,7 @@ def _book(top_up: TopUp, session: stripe_gateway.CheckoutSession, payment: strip
             )
             if journal is None:
                 raise CreditMissing(payment.id)
+            documents.issue_receipt(top_up, journal_id=journal)
         if payment.fee is not None:
             _book_fee(top_up, payment.fee)
     if mine:

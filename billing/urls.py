@@ -6,6 +6,8 @@ from django.urls import path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
 from billing import api, api_docs, stripe_webhook, views
+from billing.documents import api as documents_api
+from billing.documents import pages as documents
 
 
 class MonthConverter:
@@ -20,7 +22,20 @@ class MonthConverter:
         return f"{value:%Y-%m}"
 
 
+class NumberConverter:
+    """The number of a document: `CH-2026-R-000001`."""
+
+    regex = "[A-Z]{1,8}-20[0-9]{2}-[A-Z]-[0-9]{6,9}"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
 register_converter(MonthConverter, "month")
+register_converter(NumberConverter, "number")
 
 urlpatterns = [
     path("wallet/", views.wallet, name="wallet"),
@@ -30,12 +45,23 @@ urlpatterns = [
     path("statements/<month:month>/", views.statement, name="statement"),
     path("statements/<month:month>.pdf", views.statement_as_pdf, name="statement_pdf"),
     path("statements/<month:month>.csv", views.statement_as_csv, name="statement_csv"),
+    path("documents/", documents.document_list, name="documents"),
+    path("documents/<number:number>.pdf", documents.document_as_pdf, name="document_pdf"),
+    path("documents/<number:number>.json", documents.document_as_json, name="document_json"),
+    path("finance/documents/<number:number>.pdf", documents.staff_document_as_pdf, name="staff_document_pdf"),
     path("api/v1/balance", api.Balance.as_view(), name="api_balance"),
     path("api/v1/usage", api.UsageList.as_view(), name="api_usage"),
     path("api/v1/statements", api.StatementList.as_view(), name="api_statements"),
     path("api/v1/statements/<month:month>", api.StatementOfMonth.as_view(), name="api_statement"),
     path("api/v1/statements/<month:month>.<slug:format>", api.StatementFile.as_view(), name="api_statement_file"),
     path("api/v1/top-ups", api.TopUpList.as_view(), name="api_top_ups"),
+    path("api/v1/documents", documents_api.DocumentList.as_view(), name="api_documents"),
+    path("api/v1/documents/<number:number>", documents_api.OneDocument.as_view(), name="api_document"),
+    path(
+        "api/v1/documents/<number:number>.<slug:format>",
+        documents_api.DocumentAsFile.as_view(),
+        name="api_document_file",
+    ),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/v1/docs/", api_docs.page, name="api_docs"),
     path("stripe/webhook", stripe_webhook.receive, name="stripe_webhook"),

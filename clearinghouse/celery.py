@@ -26,6 +26,7 @@ app.conf.update(
             "billing.tasks.handle_stripe_events": 5.0,
             "billing.tasks.sweep_top_ups": 30.0,
             "billing.tasks.post_usage": 10.0,
+            "billing.tasks.issue_documents": 10.0,
             "signing.tasks.index_chain": 3.0,
             "signing.tasks.execute_treasury": 3.0,
             "signing.tasks.discover_orchestrators": 5.0,

@@ -53,6 +53,14 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def matching(name: str, default: str, pattern: str, words: str) -> str:
+    """A text of a given form; `words` say what would be right."""
+    value = text(name, default)
+    if not re.fullmatch(pattern, value):
+        raise SettingError(f"{name} must be {words}, not {value!r}.")
+    return value
+
+
 def names(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 

@@ -189,6 +189,15 @@ TOP_UP_MINIMUM_CENTS = env.integer("TOP_UP_MINIMUM_CENTS", 1_000, minimum=50)
 TOP_UP_MAXIMUM_CENTS = env.integer("TOP_UP_MAXIMUM_CENTS", 1_000_000, minimum=50, maximum=99_999_999)
 MARKUP_BPS = env.integer("MARKUP_BPS", 1_500, maximum=100_000)
 
+# -- Who sells ---------------------------------------------------------------------------------------------
+
+SELLER_CODE = env.matching("SELLER_CODE", "CH", "[A-Z]{1,8}", "up to eight capital letters")
+SELLER_NAME = env.text("SELLER_NAME", "Clearinghouse")
+SELLER_ADDRESS = env.text("SELLER_ADDRESS")
+SELLER_COUNTRY = env.matching("SELLER_COUNTRY", "US", "[A-Z]{2}", "a country's two capital letters")
+SELLER_TAX_ID = env.text("SELLER_TAX_ID")
+SELLER_EMAIL = env.text("SELLER_EMAIL")
+
 # -- The chain ---------------------------------------------------------------------------------------------
 
 ETH_RPC_URLS = env.urls("ETH_RPC_URL")

@@ -6,11 +6,11 @@ import uuid
 from datetime import UTC, datetime
 
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts import customers
 from accounts.models import ApiKey, Customer, User
-from billing import ledger, postings
+from billing import documents, ledger, postings
 from billing.models import TopUp
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -77,6 +77,8 @@ def top_up(owner: Customer, dollars: int) -> TopUp:
         settled_at=NOW,
     )
     assert credit(owner, dollars * 10**9, reference=f"stripe:{intent}")
+    with transaction.atomic():
+        documents.issue_receipt(row)
     return row
 
 

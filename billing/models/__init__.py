@@ -1,15 +1,22 @@
 """The rows of the money, a room a subject."""
 
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
+from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
 from billing.models.provider import StripeEvent
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
+    "Document",
+    "DocumentCounter",
+    "DocumentFile",
+    "DocumentKind",
+    "DocumentMail",
     "EthUsdRate",
     "FxRate",
     "Journal",
     "LedgerAccount",
+    "LegalEntity",
     "Markup",
     "ProviderCustomer",
     "StripeEvent",
