@@ -3,7 +3,8 @@
 from django.db import connection, transaction
 
 # Each query counts violations or sums absolute differences in nano-dollars or wei.
-# Accounts: 2100 customers' prepaid balances, 2300 accrued tickets, 4000 usage revenue (the chart is in postings).
+# Accounts: 1160 customer receivable, 2100 customers' prepaid balances, 2300 accrued tickets, 4000 usage revenue,
+# 4900 promotional credit applied, 9210 promotional credit outstanding (the chart is in postings).
 INVARIANTS: dict[str, str] = {
     # Every debit has its credit: a transfer has both by construction, so the whole adds up to nothing.
     "usd_out_of_balance_nano_usd": "SELECT sum(balance) FROM billing_account_balance WHERE asset = 'USD'",
@@ -27,13 +28,50 @@ INVARIANTS: dict[str, str] = {
     "wallets_below_zero": "SELECT count(*) FROM billing_wallet WHERE available_nano_usd < 0",
     # What the books owe each customer is its wallet, once usage that waits for the poster is taken into account.
     "wallets_differ_from_account_2100_nano_usd": """
-        SELECT sum(abs(coalesce(w.available_nano_usd, 0) + coalesce(b.balance, 0) + coalesce(u.waiting, 0)))
+        SELECT sum(abs(coalesce(w.available_nano_usd - w.promo_nano_usd, 0) + coalesce(b.balance, 0)
+                       + coalesce(u.waiting, 0)))
         FROM accounts_customer c
         LEFT JOIN billing_wallet w ON w.customer_id = c.id
         LEFT JOIN billing_account_balance b
             ON b.number = 2100 AND b.asset = 'USD' AND b.party = c.id::text
-        LEFT JOIN (SELECT customer_id, sum(charge_nano_usd) AS waiting FROM billing_usage
+        LEFT JOIN (SELECT customer_id, sum(charge_nano_usd - promo_nano_usd) AS waiting FROM billing_usage
                    WHERE journal_id IS NULL GROUP BY customer_id) u ON u.customer_id = c.id""",
+    "promotional_credit_differs_from_account_9210_nano_usd": """
+        SELECT sum(abs(coalesce(w.promo_nano_usd, 0) + coalesce(b.balance, 0) + coalesce(u.waiting, 0)))
+        FROM accounts_customer c
+        LEFT JOIN billing_wallet w ON w.customer_id = c.id
+        LEFT JOIN billing_account_balance b
+            ON b.number = 9210 AND b.asset = 'USD' AND b.party = c.id::text
+        LEFT JOIN (SELECT customer_id, sum(promo_nano_usd) AS waiting FROM billing_usage
+                   WHERE journal_id IS NULL GROUP BY customer_id) u ON u.customer_id = c.id""",
+    "debts_differ_from_account_1160_nano_usd": """
+        SELECT sum(abs(coalesce(w.debt_nano_usd, 0) - coalesce(b.balance, 0)))
+        FROM accounts_customer c
+        LEFT JOIN billing_wallet w ON w.customer_id = c.id
+        LEFT JOIN billing_account_balance b
+            ON b.number = 1160 AND b.asset = 'USD' AND b.party = c.id::text""",
+    # Behind each part of a wallet stand grants of its kind, less usage that waits for the poster.
+    "wallets_differ_from_their_grants_nano_usd": """
+        SELECT sum(abs(coalesce(w.available_nano_usd, 0) - coalesce(g.remaining, 0) + coalesce(u.charge, 0))
+                 + abs(coalesce(w.promo_nano_usd, 0) - coalesce(g.promo, 0) + coalesce(u.promo, 0))
+                 + abs(coalesce(w.fresh_nano_usd, 0) - coalesce(g.fresh, 0) + coalesce(u.fresh, 0)))
+        FROM accounts_customer c
+        LEFT JOIN billing_wallet w ON w.customer_id = c.id
+        LEFT JOIN (SELECT customer_id, sum(remaining_nano_usd) AS remaining,
+                          sum(remaining_nano_usd) FILTER (WHERE kind = 'promo') AS promo,
+                          sum(remaining_nano_usd) FILTER (WHERE is_fresh) AS fresh
+                   FROM billing_grant GROUP BY customer_id) g ON g.customer_id = c.id
+        LEFT JOIN (SELECT customer_id, sum(charge_nano_usd) AS charge, sum(promo_nano_usd) AS promo,
+                          sum(fresh_nano_usd) AS fresh
+                   FROM billing_usage WHERE journal_id IS NULL GROUP BY customer_id) u ON u.customer_id = c.id""",
+    "grants_differ_from_their_uses_nano_usd": """
+        SELECT sum(abs(g.amount_nano_usd - g.remaining_nano_usd - coalesce(u.total, 0))) FROM billing_grant g
+        LEFT JOIN (SELECT grant_id, sum(amount_nano_usd) AS total FROM billing_grantuse GROUP BY grant_id) u
+            ON u.grant_id = g.id""",
+    # Promotional credit is never revenue net: what usage credits to 4000 for it, 4900 takes back.
+    "promotional_credit_used_differs_from_account_4900_nano_usd": """
+        SELECT abs(coalesce((SELECT sum(promo_nano_usd) FROM billing_usage WHERE journal_id IS NOT NULL), 0)
+                 - coalesce((SELECT sum(balance) FROM billing_account_balance WHERE number = 4900), 0))""",
     "usage_differs_from_its_journals_nano_usd": """
         SELECT sum(abs(u.total - coalesce(t.total, 0)))
         FROM (SELECT journal_id, sum(charge_nano_usd) AS total FROM billing_usage
@@ -63,12 +101,14 @@ INVARIANTS: dict[str, str] = {
         SELECT count(*) FROM (
             SELECT customer_id, (at AT TIME ZONE 'UTC')::date AS day, api_key_id, label, kind, counterparty,
                    count(*) AS payments, sum(quantity) AS quantity, sum(fee_wei) AS fee_wei, sum(cost_wei) AS cost_wei,
-                   sum(cost_nano_usd) AS cost_nano_usd, sum(charge_nano_usd) AS charge_nano_usd
+                   sum(cost_nano_usd) AS cost_nano_usd, sum(charge_nano_usd) AS charge_nano_usd,
+                   sum(promo_nano_usd) AS promo_nano_usd
             FROM billing_usage WHERE journal_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6) u
         FULL JOIN billing_usageday d USING (customer_id, day, api_key_id, label, kind, counterparty)
-        WHERE ROW (u.payments, u.quantity, u.fee_wei, u.cost_wei, u.cost_nano_usd, u.charge_nano_usd)
+        WHERE ROW (u.payments, u.quantity, u.fee_wei, u.cost_wei, u.cost_nano_usd, u.charge_nano_usd, u.promo_nano_usd)
             IS DISTINCT FROM
-              ROW (d.payments, d.quantity, d.fee_wei, d.cost_wei, d.cost_nano_usd, d.charge_nano_usd)""",
+              ROW (d.payments, d.quantity, d.fee_wei, d.cost_wei, d.cost_nano_usd, d.charge_nano_usd,
+                   d.promo_nano_usd)""",
     "usage_journals_without_usage": """
         SELECT count(*) FROM billing_journal j WHERE j.kind = 'usage'
         AND NOT EXISTS (SELECT 1 FROM billing_usage u WHERE u.journal_id = j.id)""",
@@ -82,8 +122,8 @@ INVARIANTS: dict[str, str] = {
         SELECT count(*) FROM billing_walletentry e
         JOIN billing_journal j ON j.id = e.journal_id
         WHERE j.customer_id IS DISTINCT FROM e.customer_id OR e.amount_nano_usd <> (
-            SELECT coalesce(sum(t.amount_nano_usd) FILTER (WHERE c.number = 2100), 0)
-                 - coalesce(sum(t.amount_nano_usd) FILTER (WHERE d.number = 2100), 0)
+            SELECT coalesce(sum(t.amount_nano_usd) FILTER (WHERE c.number IN (2100, 9210)), 0)
+                 - coalesce(sum(t.amount_nano_usd) FILTER (WHERE d.number IN (2100, 9210)), 0)
             FROM billing_transfer t
             JOIN billing_ledgeraccount d ON d.id = t.debit_id JOIN billing_ledgeraccount c ON c.id = t.credit_id
             WHERE t.journal_id = e.journal_id)""",

@@ -9,6 +9,12 @@ from django.db import connection
 
 from billing.postings import Asset, Transfer
 
+_POSTED_AT_ONCE = 5_000
+
+
+class NotEnough(Exception):
+    """The wallet holds less paid money than is to be taken; nothing changed."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Balance:
@@ -18,6 +24,20 @@ class Balance:
     asset: Asset
     party: str
     amount: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WalletFigures:
+    """A wallet in nano-dollars: all that can be spent, and its parts. `paid` is what is not promotional."""
+
+    available: int
+    promo: int
+    fresh: int
+    debt: int
+
+    @property
+    def paid(self) -> int:
+        return self.available - self.promo
 
 
 def book(
@@ -45,11 +65,115 @@ def credit(
     occurred_at: datetime,
     transfers: Sequence[Transfer],
     description: str = "",
+    aged_at: datetime | None = None,
+    expires_at: datetime | None = None,
 ) -> int | None:
-    """Books a journal and adds its amount to the customer's wallet in one step; None when booked before."""
+    """Books a journal and adds its amount to the customer's wallet in one step; None when booked before.
+
+    The amount is what the transfers add to 2100 of the customer. What he owes (1160) is paid from it first, by a
+    journal and a wallet entry of their own. Money is fresh until `aged_at`; without one it is aged at once.
+    """
     return _call(
-        "SELECT billing_credit(%s, %s, %s, %s, %s, %s, %s::jsonb)",
-        [customer_id, amount_nano_usd, kind, reference, occurred_at, description, _legs(transfers)],
+        "SELECT billing_credit(%s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)",
+        [
+            customer_id,
+            amount_nano_usd,
+            kind,
+            reference,
+            occurred_at,
+            description,
+            _legs(transfers),
+            aged_at,
+            expires_at,
+        ],
+    )
+
+
+def lock_wallet(customer_id: int) -> WalletFigures:
+    """What the wallet holds; it stays so until the caller's transaction ends, and signing waits that long."""
+    assert connection.in_atomic_block, "a lock ends with its transaction"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT available, promo, fresh, debt FROM billing_lock_wallet(%s)", [customer_id])
+        available, promo, fresh, debt = cursor.fetchone()
+    return WalletFigures(available=available, promo=promo, fresh=fresh, debt=debt)
+
+
+def take(
+    *,
+    customer_id: int,
+    amount_nano_usd: int,
+    kind: str,
+    reference: str,
+    occurred_at: datetime,
+    transfers: Sequence[Transfer],
+    description: str = "",
+    from_reference: str = "",
+) -> int | None:
+    """Takes paid money out of the wallet, with its journal: the id, or None when booked before.
+
+    The amount is what the transfers take from 2100 of the customer. It comes from the credit `from_reference` as far
+    as that lasts, then from aged money, the oldest first, then from fresh money. Raises NotEnough.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT journal, is_enough FROM billing_take(%s, %s, %s, %s, %s, %s, %s::jsonb, %s)",
+            [
+                customer_id,
+                amount_nano_usd,
+                kind,
+                reference,
+                occurred_at,
+                description,
+                _legs(transfers),
+                from_reference,
+            ],
+        )
+        journal, is_enough = cursor.fetchone()
+    if not is_enough:
+        raise NotEnough(f"customer {customer_id} holds less than {amount_nano_usd} nano-dollars of paid money")
+    return None if journal is None else int(journal)
+
+
+def grant_promo(
+    *,
+    customer_id: int,
+    amount_nano_usd: int,
+    campaign: str,
+    reference: str,
+    occurred_at: datetime,
+    description: str = "",
+    priority: int = 50,
+    expires_at: datetime | None = None,
+) -> int | None:
+    """Gives promotional credit; the journal's id, or None when booked before.
+
+    `priority` is 0 (used first) to 100; equal ones are used by earliest expiry, then by age.
+    """
+    return _call(
+        "SELECT billing_grant_promo(%s, %s, %s, %s, %s, %s, %s, %s)",
+        [customer_id, amount_nano_usd, reference, occurred_at, description, campaign, priority, expires_at],
+    )
+
+
+def expire_grants() -> int:
+    """Ends grants whose time is over, one customer's in a transaction; returns how many ended."""
+    return sum(
+        _call("SELECT billing_expire_grants(%s)", [customer_id]) or 0
+        for customer_id in _customers(
+            "SELECT DISTINCT customer_id FROM billing_grant"
+            " WHERE remaining_nano_usd > 0 AND expires_at <= clock_timestamp() ORDER BY customer_id"
+        )
+    )
+
+
+def age_grants() -> int:
+    """Money whose time has come is fresh no longer; returns how many grants aged."""
+    return sum(
+        _call("SELECT billing_age_grants(%s)", [customer_id]) or 0
+        for customer_id in _customers(
+            "SELECT DISTINCT customer_id FROM billing_grant"
+            " WHERE is_fresh AND aged_at <= clock_timestamp() ORDER BY customer_id"
+        )
     )
 
 
@@ -64,8 +188,18 @@ def record_rate(*, feed_address: str, feed_round: int, nano_usd_per_eth: int, up
 
 
 def post_usage(*, limit: int = 50_000) -> int:
-    """Turns usage that no journal covers into journals; returns how many rows were posted."""
-    return _call("SELECT billing_post_usage(%s)", [limit]) or 0
+    """Turns usage that no journal covers into journals; returns how many rows were posted.
+
+    In portions, each a transaction of its own: money that comes in waits for at most one of them.
+    """
+    posted = 0
+    while posted < limit:
+        portion = min(limit - posted, _POSTED_AT_ONCE)
+        done = _call("SELECT billing_post_usage(%s)", [portion]) or 0
+        posted += done
+        if done < portion:
+            break
+    return posted
 
 
 def balances(*numbers: int) -> list[Balance]:
@@ -85,6 +219,12 @@ def balances(*numbers: int) -> list[Balance]:
 def balance(number: int, asset: Asset, party: str = "") -> int:
     """Debits minus credits of one account; 0 when nothing was ever booked on it."""
     return sum(row.amount for row in balances(number) if row.asset == asset and row.party == party)
+
+
+def _customers(query: str) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return [customer_id for (customer_id,) in cursor.fetchall()]
 
 
 def _legs(transfers: Sequence[Transfer]) -> str:

@@ -251,11 +251,15 @@ WHERE j.occurred_at >= %(start)s AND j.occurred_at < %(end)s AND %(number)s IN (
 GROUP BY j.kind
 """
 
-# Usage counts by its own time; a wallet entry by the time of its journal, as in the account it is held against.
+# Paid money alone: promotional credit is no liability. Usage counts by its own time; a wallet entry by the time of its
+# journal, as in the account it is held against.
 _WALLETS = """
-SELECT (SELECT coalesce(sum(charge_nano_usd), 0) FROM billing_usage WHERE journal_id IS NULL AND at < %(end)s),
-       (SELECT coalesce(sum(available_nano_usd), 0) FROM billing_wallet)
+SELECT (SELECT coalesce(sum(charge_nano_usd - promo_nano_usd), 0) FROM billing_usage
+        WHERE journal_id IS NULL AND at < %(end)s),
+       (SELECT coalesce(sum(available_nano_usd - promo_nano_usd), 0) FROM billing_wallet)
        - (SELECT coalesce(sum(e.amount_nano_usd), 0) FROM billing_walletentry e
-          JOIN billing_journal j ON j.id = e.journal_id WHERE j.occurred_at >= %(end)s)
-       + (SELECT coalesce(sum(charge_nano_usd), 0) FROM billing_usage_by_day WHERE day >= (%(end)s)::date)
+          JOIN billing_journal j ON j.id = e.journal_id
+          WHERE j.occurred_at >= %(end)s AND e.kind NOT IN ('grant', 'grant_expired'))
+       + (SELECT coalesce(sum(charge_nano_usd - promo_nano_usd), 0) FROM billing_usage_by_day
+          WHERE day >= (%(end)s)::date)
 """

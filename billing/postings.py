@@ -6,37 +6,63 @@ from typing import Literal
 
 Asset = Literal["USD", "ETH"]
 
+BANK = 1000
 STRIPE_BALANCE = 1100
+PAYOUTS = 1120
+DISPUTED = 1150
+RECEIVABLE = 1160
 TREASURY_WALLET = 1300
 DEPOSIT = 1310
 RESERVE = 1320
 PREPAID = 2100
+FROZEN = 2110
+REFUNDS = 2120
 TAX_PAYABLE = 2200
 ACCRUED_TICKETS = 2300
 EQUITY = 3000
 USAGE_REVENUE = 4000
+BREAKAGE = 4100
+PROMO_APPLIED = 4900
 NETWORK_COST = 5000
 GAS = 5200
 STRIPE_FEES = 6100
+DISPUTE_FEES = 6110
+CHARGEBACK_LOSSES = 6120
+CURRENCY_GAINS = 7100
 ETH_GAINS = 7200
 ETH_WORLD = 9100
+PROMO_GRANTED = 9200
+PROMO_OUTSTANDING = 9210
 
 # number: (name, side on which the account normally stands)
 CHART: dict[int, tuple[str, Literal["debit", "credit"]]] = {
+    BANK: ("Bank", "debit"),
     STRIPE_BALANCE: ("Stripe balance", "debit"),
+    PAYOUTS: ("Payouts in transit", "debit"),  # party: payout
+    DISPUTED: ("Disputed funds", "debit"),  # party: dispute
+    RECEIVABLE: ("Customer receivable", "debit"),  # party: customer
     TREASURY_WALLET: ("ETH treasury wallet", "debit"),
     DEPOSIT: ("TicketBroker deposit", "debit"),
     RESERVE: ("TicketBroker reserve", "debit"),
-    PREPAID: ("Customer prepaid balances", "credit"),
-    TAX_PAYABLE: ("VAT and sales tax payable", "credit"),
+    PREPAID: ("Customer prepaid balances", "credit"),  # party: customer
+    FROZEN: ("Prepaid balances frozen", "credit"),  # party: customer
+    REFUNDS: ("Refunds pending", "credit"),  # party: customer
+    TAX_PAYABLE: ("VAT and sales tax payable", "credit"),  # party: jurisdiction, such as DE or US-CA
     ACCRUED_TICKETS: ("Accrued ticket liability at expected value", "credit"),
     EQUITY: ("Equity", "credit"),
     USAGE_REVENUE: ("Usage revenue", "credit"),
+    BREAKAGE: ("Breakage revenue", "credit"),
+    PROMO_APPLIED: ("Promotional credit applied (contra revenue)", "debit"),  # party: campaign
     NETWORK_COST: ("Network cost at expected value", "debit"),
     GAS: ("On-chain gas", "debit"),
     STRIPE_FEES: ("Payment provider fees", "debit"),
+    DISPUTE_FEES: ("Dispute fees", "debit"),
+    CHARGEBACK_LOSSES: ("Chargeback losses", "debit"),
+    CURRENCY_GAINS: ("Currency gain and loss", "credit"),
     ETH_GAINS: ("Realised gain and loss on ETH", "credit"),
     ETH_WORLD: ("ETH outside world (quantity contra)", "debit"),
+    PROMO_GRANTED: ("Memo: promotional credit granted", "debit"),  # party: campaign
+    PROMO_OUTSTANDING: ("Memo: promotional credit outstanding", "credit"),  # party: customer
 }
 
 

@@ -50,6 +50,16 @@ def post_usage() -> int:
     return ledger.post_usage()
 
 
+@shared_task
+def end_grants() -> int:
+    return ledger.expire_grants()
+
+
+@shared_task
+def age_grants() -> int:
+    return ledger.age_grants()
+
+
 def wake(task: "Task[Any, Any]", *arguments: str) -> None:
     """Asks the worker to look now, without waiting: a broker that is away costs nobody's request a moment.
 

@@ -27,6 +27,8 @@ app.conf.update(
             "billing.tasks.sweep_top_ups": 30.0,
             "billing.tasks.post_usage": 10.0,
             "billing.tasks.issue_documents": 10.0,
+            "billing.tasks.end_grants": 10.0,
+            "billing.tasks.age_grants": 60.0,
             "signing.tasks.index_chain": 3.0,
             "signing.tasks.execute_treasury": 3.0,
             "signing.tasks.discover_orchestrators": 5.0,

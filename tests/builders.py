@@ -51,7 +51,7 @@ def rate(nano_usd_per_eth: int = 3_000 * 10**9, feed_round: int = 1) -> int:
     )
 
 
-def credit(owner: Customer, amount_nano_usd: int, *, reference: str) -> int | None:
+def credit(owner: Customer, amount_nano_usd: int, *, reference: str, aged_at: datetime | None = None) -> int | None:
     return ledger.credit(
         customer_id=owner.pk,
         amount_nano_usd=amount_nano_usd,
@@ -59,10 +59,11 @@ def credit(owner: Customer, amount_nano_usd: int, *, reference: str) -> int | No
         reference=reference,
         occurred_at=NOW,
         transfers=postings.top_up(customer_id=owner.pk, gross_nano_usd=amount_nano_usd),
+        aged_at=aged_at,
     )
 
 
-def top_up(owner: Customer, dollars: int) -> TopUp:
+def top_up(owner: Customer, dollars: int, *, aged_at: datetime | None = None) -> TopUp:
     """A paid top-up with its journal and credit, as the settling task leaves it."""
     intent = f"pi_{uuid.uuid4().hex}"
     row = TopUp.objects.create(
@@ -76,7 +77,7 @@ def top_up(owner: Customer, dollars: int) -> TopUp:
         payment_intent_id=intent,
         settled_at=NOW,
     )
-    assert credit(owner, dollars * 10**9, reference=f"stripe:{intent}")
+    assert credit(owner, dollars * 10**9, reference=f"stripe:{intent}", aged_at=aged_at)
     with transaction.atomic():
         documents.issue_receipt(row)
     return row
@@ -91,9 +92,9 @@ def debit(owner: Customer, *, cost_wei: int, recipient: str = "0x" + "0a" * 20, 
     return usage_id
 
 
-def refusal(owner: Customer, *, cost_wei: int, markup_bps: int = 1_500) -> str | None:
+def refusal(owner: Customer, *, cost_wei: int, markup_bps: int = 1_500, promo_ok: bool = True) -> str | None:
     key = owner.api_keys.first() or api_key(owner)
-    return try_debit(owner, key, rate(), cost_wei=cost_wei, markup_bps=markup_bps)[1]
+    return try_debit(owner, key, rate(), cost_wei=cost_wei, markup_bps=markup_bps, promo_ok=promo_ok)[1]
 
 
 def try_debit(
@@ -104,12 +105,13 @@ def try_debit(
     cost_wei: int,
     recipient: str = "0x" + "0a" * 20,
     markup_bps: int = 1_500,
+    promo_ok: bool = True,
 ) -> tuple[int | None, str | None]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT usage_id, refusal FROM billing_debit"
-            "(%s, %s, %s, 'app', 'live', %s, 1, 'ticket', 10, %s, %s, %s, %s)",
-            [owner.pk, key.pk, uuid.uuid4(), recipient, cost_wei, cost_wei, rate_id, markup_bps],
+            "(%s, %s, %s, 'app', 'live', %s, 1, 'ticket', 10, %s, %s, %s, %s, %s)",
+            [owner.pk, key.pk, uuid.uuid4(), recipient, cost_wei, cost_wei, rate_id, markup_bps, promo_ok],
         )
         row = cursor.fetchone()
     return row[0], row[1]

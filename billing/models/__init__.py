@@ -2,6 +2,7 @@
 
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
+from billing.models.grants import Grant, GrantUse
 from billing.models.provider import StripeEvent
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
@@ -14,6 +15,8 @@ __all__ = [
     "DocumentMail",
     "EthUsdRate",
     "FxRate",
+    "Grant",
+    "GrantUse",
     "Journal",
     "LedgerAccount",
     "LegalEntity",

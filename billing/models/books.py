@@ -61,15 +61,27 @@ class Transfer(models.Model):
 
 
 class Wallet(models.Model):
-    """What a customer can spend now; only ledger functions change it."""
+    """What a customer can spend now; only ledger functions change it.
+
+    `available` is the whole; `promo` is the part of it that is promotional credit, `fresh` the part of the paid rest
+    that is not aged yet. `debt` mirrors account 1160; while there is any, nothing is signed.
+    """
 
     customer = models.OneToOneField(Customer, on_delete=models.PROTECT, primary_key=True, related_name="wallet")
     available_nano_usd = NanoUsdField(default=0)
+    promo_nano_usd = NanoUsdField(default=0, db_default=0)
+    fresh_nano_usd = NanoUsdField(default=0, db_default=0)
+    debt_nano_usd = NanoUsdField(default=0, db_default=0)
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
-            models.CheckConstraint(name="wallet_never_below_zero", condition=models.Q(available_nano_usd__gte=0))
+            models.CheckConstraint(name="wallet_never_below_zero", condition=models.Q(available_nano_usd__gte=0)),
+            models.CheckConstraint(
+                name="wallet_parts_within_the_whole",
+                condition=models.Q(promo_nano_usd__gte=0, fresh_nano_usd__gte=0, debt_nano_usd__gte=0)
+                & models.Q(available_nano_usd__gte=models.F("promo_nano_usd") + models.F("fresh_nano_usd")),
+            ),
         ]
 
 
@@ -78,7 +90,19 @@ class WalletEntry(models.Model):
 
     class Kind(models.TextChoices):
         TOP_UP = "top_up", "Top-up"
+        BANK_TRANSFER = "bank_transfer", "Bank transfer"
         ADJUSTMENT = "adjustment", "Adjustment"
+        GRANT = "grant", "Promotional credit"
+        GRANT_EXPIRED = "grant_expired", "Promotional credit expired"
+        CREDIT_EXPIRED = "credit_expired", "Credit expired"
+        REFUND = "refund", "Refund"
+        REFUND_RETURNED = "refund_returned", "Refund returned"
+        DISPUTE_HOLD = "dispute_hold", "Held for a dispute"
+        DISPUTE_RELEASE = "dispute_release", "Released after a dispute"
+        DEBT_REPAYMENT = "debt_repayment", "Paid what was owed"
+
+    # Of these, promotional credit moves; of all others, paid money.
+    PROMOTIONAL = (Kind.GRANT, Kind.GRANT_EXPIRED)
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="wallet_entries")
     kind = models.CharField(max_length=20, choices=Kind.choices)

@@ -68,6 +68,8 @@ class Usage(models.Model):
     cost_wei = WeiField(help_text="Expected value handed out, rounded up to whole wei.")
     cost_nano_usd = NanoUsdField(help_text="cost_wei at the recorded rate, rounded up.")
     charge_nano_usd = NanoUsdField(help_text="cost_wei at the recorded rate and markup, rounded up once.")
+    promo_nano_usd = NanoUsdField(help_text="The part of the charge that promotional credit paid.")
+    fresh_nano_usd = NanoUsdField(help_text="The part that was paid with money that was not aged yet.")
     markup_bps = models.IntegerField()
     rate = models.ForeignKey(EthUsdRate, on_delete=models.DO_NOTHING, related_name="+")
     journal = models.ForeignKey(Journal, on_delete=models.DO_NOTHING, null=True, related_name="usage")

@@ -146,7 +146,7 @@ class Payments:
                 case _ if outcome["code"] == "wrong_clock":
                     await self._database.measure_clock()
                 case _:
-                    raise refusals.of_commit(outcome["code"])
+                    raise refusals.of_commit(outcome["code"], outcome.get("detail"))
         raise Unavailable("busy", "the session is busy, try again")
 
     async def _draft_elsewhere(

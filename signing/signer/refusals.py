@@ -58,6 +58,10 @@ _COMMITS: dict[str, tuple[int, str]] = {
     "key_revoked": (401, "the API key was revoked"),
     "account_frozen": (402, "the account is frozen"),
     "insufficient_credit": (402, "insufficient credit"),
+    "promotional_credit_only": (
+        402,
+        "what is left is promotional credit, which pays listed recipients only: top up to pay this one",
+    ),
     # For good: the offer at hand was made for the address the client asked with, and a fresh start asks with ours.
     "sender_changed": (400, "the account pays from another address now, start the client again"),
 }
@@ -73,10 +77,10 @@ def of(error: Exception) -> Refused:
     return Refused(status, code, str(error))
 
 
-def of_commit(code: str) -> Refused:
-    """The answer to a refusal by the database, told by its name."""
+def of_commit(code: str, detail: str | None = None) -> Refused:
+    """The answer to a refusal by the database, told by its name; `detail` are plain words that say more."""
     status, message = _COMMITS[code]
-    return Refused(status, code, message)
+    return Refused(status, code, detail or message)
 
 
 def _of_ticket_params(error: ceilings.TicketParamsRefused) -> Refused:

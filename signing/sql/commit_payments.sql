@@ -109,8 +109,8 @@ END $$;
 --   {"outcome": "committed"}
 --   {"outcome": "repeat", "answer": <the stored answer>}          asked and charged before
 --   {"outcome": "stale", "last_nonce", ...}                       the caller worked from old values; here are the true ones
---   {"outcome": "refused", "code": "unknown_session" | "sender_changed" | "wrong_clock" | "key_revoked"
---                                  | "account_frozen" | "insufficient_credit"}
+--   {"outcome": "refused", "code": "unknown_session" | "sender_changed" | "wrong_clock", or a refusal of
+--                          billing_debit, "detail": <more in plain words, or null>}
 --
 -- Plain payments are judged and written as one set: a customer's are plain when each of them continues what the rows
 -- say, shares neither session nor ticket parameters with another, and all together fit the wallet. Whatever is left is
@@ -217,7 +217,8 @@ BEGIN
             p.customer, p.api_key, p.session, p.label, p.kind, p.recipient, p.tickets, 'ticket', p.billed_units,
             p.fee_wei, p.cost_wei, p.rate, p.markup_bps);
         IF debit.refusal IS NOT NULL THEN
-            results := results || jsonb_build_object('outcome', 'refused', 'code', debit.refusal);
+            results := results || jsonb_build_object(
+                'outcome', 'refused', 'code', debit.refusal, 'detail', debit.detail);
             CONTINUE;
         END IF;
 

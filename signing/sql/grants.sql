@@ -24,9 +24,8 @@ GRANT UPDATE (label, standing, reason, changed_by_id, changed_at) ON signing_rec
 GRANT SELECT ON accounts_apikey, accounts_customer, billing_wallet, billing_ethusdrate, signing_session,
     signing_nonce, signing_recipient, signing_chainsnapshot TO clearinghouse_signer;
 GRANT UPDATE (last_used_at) ON accounts_apikey TO clearinghouse_signer;
-GRANT EXECUTE ON FUNCTION billing_record_rate(text, numeric, bigint, timestamptz) TO clearinghouse_signer;
 
--- worker: settles top-ups, posts usage, books chain events, all through ledger functions.
+-- worker: settles top-ups, posts usage, books chain events, all through ledger functions (granted beside them).
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO clearinghouse_worker;
 GRANT UPDATE ON billing_topup, billing_stripeevent, signing_chainevent, signing_redemption, signing_chaincursor
     TO clearinghouse_worker;
@@ -34,12 +33,6 @@ GRANT UPDATE (gas_journal_id) ON signing_treasurytransaction TO clearinghouse_wo
 GRANT INSERT ON billing_stripeevent, signing_chainevent, signing_redemption, signing_chaincursor, signing_chainsnapshot,
     accounts_auditentry TO clearinghouse_worker;
 GRANT DELETE ON signing_chainevent, signing_redemption, signing_chainsnapshot TO clearinghouse_worker;
-GRANT EXECUTE ON FUNCTION
-    billing_book(text, text, timestamptz, text, bigint, jsonb),
-    billing_credit(bigint, bigint, text, text, timestamptz, text, jsonb),
-    billing_record_rate(text, numeric, bigint, timestamptz),
-    billing_post_usage(int)
-TO clearinghouse_worker;
 
 -- treasury: executes what staff asked for on the chain; it books nothing.
 GRANT SELECT ON signing_treasurytransaction, signing_chainsnapshot TO clearinghouse_treasury;
