@@ -452,10 +452,10 @@ def _time_is_over(owner: Customer) -> None:
 
 
 def _time_passes(*, days: float) -> None:
-    _in_the_past("UPDATE billing_grant SET aged_at = aged_at - %s", timedelta(days=days))
+    _in_the_past("UPDATE billing_grant SET aged_at = aged_at - %s::interval", f"{days} days")
 
 
-def _in_the_past(statement: str, parameter: int | timedelta) -> None:
+def _in_the_past(statement: str, parameter: int | str) -> None:
     """Changes what the triggers of the books would refuse, as if it had been so."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
