@@ -14,7 +14,8 @@ _server: Postgres | None = None
 
 if not os.environ.get("DATABASE_URL"):
     # No test cuts the power: without waiting for the disk everything else of a commit stays as it is.
-    _server = Postgres(LOCAL_DIR / "postgres", options={"max_connections": "200", "fsync": "off"})
+    fsync = os.environ.get("TESTS_FSYNC", "off")
+    _server = Postgres(LOCAL_DIR / "postgres", options={"max_connections": "200", "fsync": fsync})
     _server.start()
     os.environ["DATABASE_URL"] = _server.url
 

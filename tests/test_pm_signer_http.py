@@ -1,7 +1,7 @@
 """Every recorded request of the network's own signer, answered by the pure rooms alone."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -78,7 +78,7 @@ def check_payment(vector: dict[str, Any], now_ns: int) -> None:
         assert given.state is None
     else:
         assert given.state is not None
-        assert replace(given.state, state_id=recorded.state_id) == recorded
+        assert given.state._replace(state_id=recorded.state_id) == recorded
 
 
 @pytest.mark.parametrize("vector", SAME, ids=lambda v: v["name"])

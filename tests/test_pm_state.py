@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -77,12 +76,12 @@ def test_a_time_of_another_zone_is_written_in_utc() -> None:
     sequence=st.integers(0, 2**64 - 1),
 )
 def test_a_state_survives_its_seal(app: str, last_update_ns: int | None, balance: Fraction, sequence: int) -> None:
-    state = replace(STATE, app=app, last_update_ns=last_update_ns, balance_wei=balance, sequence_number=sequence)
+    state = STATE._replace(app=app, last_update_ns=last_update_ns, balance_wei=balance, sequence_number=sequence)
     assert open_state(seal(state, KEYS), KEYS) == state
 
 
 def test_a_state_keeps_its_members_in_order_and_is_safe_inside_html() -> None:
-    raw = replace(STATE, app="<a>&\u2028é").to_bytes()
+    raw = STATE._replace(app="<a>&\u2028é").to_bytes()
     assert list(json.loads(raw)) == [
         "StateID",
         "PMSessionID",
@@ -166,7 +165,7 @@ def test_sealed_bytes_that_are_no_state_are_refused(raw: bytes) -> None:
 def test_a_state_goes_on_only_with_its_own_orchestrator_app_and_job_type() -> None:
     address = bytes.fromhex("cd" * 20)
     check_continues(STATE, orchestrator_address=address, app="a/b", kind="live")
-    check_continues(replace(STATE, kind=""), orchestrator_address=address, app="a/b", kind="lv2v")
+    check_continues(STATE._replace(kind=""), orchestrator_address=address, app="a/b", kind="lv2v")
     for changes, code in (
         ({"orchestrator_address": bytes(20)}, "orchestrator_mismatch"),
         ({"app": ""}, "app_mismatch"),
@@ -180,7 +179,7 @@ def test_a_state_goes_on_only_with_its_own_orchestrator_app_and_job_type() -> No
 
 def test_a_session_without_a_positive_price_cannot_go_on() -> None:
     assert STATE.initial_price() == Fraction(6, 7)
-    for priceless in (replace(STATE, initial_price_per_unit=0), replace(STATE, initial_pixels_per_unit=-1)):
+    for priceless in (STATE._replace(initial_price_per_unit=0), STATE._replace(initial_pixels_per_unit=-1)):
         with pytest.raises(InvalidState, match=r"^invalid initial price in state$"):
             priceless.initial_price()
 

@@ -113,7 +113,7 @@ def check_price(price: Fraction, ceilings: Iterable[tuple[str, Fraction | None]]
 
     A ceiling of None is none; equality is allowed. Raises PriceAboveCeiling.
     """
-    present = [(ceiling, source) for source, ceiling in ceilings if ceiling is not None]
+    present = [(ceiling, source) for source, ceiling in ceilings if ceiling is not None] if ceilings else None
     if not present:
         return
     lowest, source = min(present, key=lambda pair: pair[0])

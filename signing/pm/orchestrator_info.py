@@ -1,8 +1,8 @@
 """What an orchestrator offers: its price, ticket parameters and auth token, read from untrusted protobuf."""
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -16,9 +16,10 @@ REFRESH_BEFORE_EXPIRY_SECONDS = 180
 _LONGEST_URL = 2048
 _OUTSIDE_A_HEADER = re.compile("[^!-~]")
 
+# The records of this room are tuples with names: of each request three are made, in half the time of a dataclass.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketParams:
+
+class TicketParams(NamedTuple):
     """The parameters of one batch of tickets; integers are unsigned and fit in 256 bits.
 
     The creation round is 0 and its hash all zero where the orchestrator sent none.
@@ -39,8 +40,7 @@ class TicketParams:
         return self.creation_round != 0 and self.creation_round_block_hash != ZERO_HASH
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthToken:
+class AuthToken(NamedTuple):
     """The orchestrator's own proof of a session; `raw` is the whole message, unknown fields included."""
 
     raw: bytes
@@ -52,8 +52,7 @@ class AuthToken:
         return now_ns > (self.expiration - REFRESH_BEFORE_EXPIRY_SECONDS) * 10**9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrchestratorInfo:
+class OrchestratorInfo(NamedTuple):
     """An offer. Nothing in it is signed: a client may have made it up.
 
     `price_info` is the whole price message, unknown fields included. `transcoder` is the service URL,

@@ -74,14 +74,14 @@ def quote(
     if tickets > MAX_TICKETS:
         raise TooManyTickets(tickets)
     signed_wei, whole = tickets * expected_value_wei.numerator, expected_value_wei.denominator
+    left = Fraction(signed_wei * fee.denominator - fee.numerator * whole, whole * fee.denominator)
     return Quote(
         units=units,
         fee_wei=fee,
         tickets=tickets,
         expected_value_wei=expected_value_wei,
         cost_wei=-(-signed_wei // whole),
-        balance_after_wei=Fraction(signed_wei * fee.denominator - fee.numerator * whole, whole * fee.denominator)
-        + balance_wei,
+        balance_after_wei=balance_wei + left if balance_wei else left,
     )
 
 

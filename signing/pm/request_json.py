@@ -49,7 +49,7 @@ def read_object(body: bytes) -> Mapping[str, object]:
 def text_member(members: Mapping[str, object], name: str) -> str:
     """A string; empty when absent. Raises BadRequest."""
     value = members.get(name.lower(), "")
-    if not isinstance(value, str) or isinstance(value, JsonNumber):
+    if type(value) is not str:
         raise _mistyped(name, value, "a string")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise BadRequest(f"json: {name} holds half a surrogate pair", "invalid_member")
@@ -75,6 +75,8 @@ def object_member(members: Mapping[str, object], name: str) -> Mapping[str, obje
 def bytes_member(members: Mapping[str, object], name: str, longest: int) -> bytes:
     """Bytes in padded standard base64, line breaks tolerated; empty when absent. Raises BadRequest."""
     text = text_member(members, name)
+    if not text:
+        return b""
     if len(text) > longest * 2:
         raise BadRequest(f"{name} is longer than {longest} bytes", "member_too_long")
     try:

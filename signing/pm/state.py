@@ -5,13 +5,15 @@ import hashlib
 import hmac
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from json.encoder import encode_basestring
+from typing import NamedTuple
 
 from signing.pm.quotes import NotARational, parse_rational, rational_text
 from signing.pm.tickets import MAX_INT64, MAX_UINT32
@@ -25,7 +27,6 @@ _MAX_UINT64 = 2**64 - 1
 
 # The network's software writes strings that are safe inside HTML; no other part of the text has these.
 _HTML_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
-_HTML_CHARACTER = re.compile("[<>&\u2028\u2029]")
 _text = encode_basestring
 
 
@@ -45,8 +46,7 @@ class StateMismatch(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentState:
+class PaymentState(NamedTuple):
     """The thirteen members. `last_update_ns` counts Unix nanoseconds, None before the first payment."""
 
     state_id: str
@@ -75,7 +75,8 @@ class PaymentState:
             f'"InitialPixelsPerUnit":{self.initial_pixels_per_unit},"Type":{_text(self.kind)},'
             f'"SequenceNumber":{self.sequence_number},"AuthID":{_text(self.auth_id)}}}'
         )
-        return (text.translate(_HTML_ESCAPES) if _HTML_CHARACTER.search(text) else text).encode()
+        is_plain = text.isascii() and not ("<" in text or ">" in text or "&" in text)
+        return (text if is_plain else text.translate(_HTML_ESCAPES)).encode()
 
     def initial_price(self) -> Fraction:
         """Wei per unit. Raises InvalidState when the session has no positive initial price."""
@@ -95,7 +96,7 @@ class SealedState:
 def seal(state: PaymentState, keys: Sequence[bytes]) -> dict[str, str]:
     """The `{"State", "Sig"}` object of an answer, sealed with the first key."""
     raw = state.to_bytes()
-    return {"State": b64encode(raw).decode(), "Sig": b64encode(_mac(keys[0], raw)).decode()}
+    return {"State": base64_text(raw), "Sig": base64_text(_mac(keys[0], raw))}
 
 
 def open_state(transport: SealedState | Mapping[str, str], keys: Sequence[bytes]) -> PaymentState:
@@ -152,6 +153,11 @@ def address_text(address: bytes) -> str:
 def pm_session_id(recipient_rand_hash: bytes) -> str:
     """The name of one set of ticket parameters, within which a nonce may be used once."""
     return "0x" + recipient_rand_hash.hex()
+
+
+def base64_text(raw: bytes) -> str:
+    """Padded standard base64."""
+    return b2a_base64(raw, newline=False).decode()
 
 
 def timestamp_text(unix_nanoseconds: int) -> str:

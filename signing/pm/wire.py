@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from signing.pm import livepeer_pb2
 from signing.pm.capabilities import capability_models, normalise_capabilities
@@ -24,7 +23,7 @@ from signing.pm.request_json import (
     read_object,
     text_member,
 )
-from signing.pm.state import SealedState
+from signing.pm.state import SealedState, base64_text
 from signing.pm.tickets import keccak256
 
 __all__ = [
@@ -63,8 +62,7 @@ class RequestTooLarge(ValueError):
     """The body is longer than any honest request (413)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentRequest:
+class PaymentRequest(NamedTuple):
     """A payment request, understood but not yet believed.
 
     `state` is None for a new session, `manifest_id` and `app` are empty when absent, `kind` is the raw
@@ -142,7 +140,7 @@ def encode_payment(
     for nonce, signature in enumerate(signatures, start=first_nonce):
         payment.ticket_sender_params.add(sender_nonce=nonce, sig=signature)
     payment.expected_price.MergeFromString(price_info)
-    return b64encode(payment.SerializeToString()).decode()
+    return base64_text(payment.SerializeToString())
 
 
 def encode_seg_creds(*, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None) -> str:
@@ -153,7 +151,7 @@ def encode_seg_creds(*, manifest_id: str, signature: bytes, auth_token: bytes, c
     if capabilities is not None:
         segment.capabilities.MergeFromString(capabilities)
     segment.auth_token.MergeFromString(auth_token)
-    return b64encode(segment.SerializeToString(deterministic=True)).decode()
+    return base64_text(segment.SerializeToString(deterministic=True))
 
 
 def seg_creds_digest(manifest_id: str) -> bytes:
@@ -212,11 +210,11 @@ def _digest(
     max_price: Mapping[str, str] | None,
     capabilities: bytes,
 ) -> bytes:
-    """SHA-256 over every member with its length in front, so that no two requests run together."""
-    parts = [offer, capabilities, manifest_id.encode(), app.encode(), kind.encode(), b"%d" % in_pixels]
-    parts += [state.state, state.sig] if state else [b"", b""]
-    parts += [max_price[name].encode() for name in ("price", "currency", "unit")] if max_price else []
-    return hashlib.sha256(b"".join([b"%d:%b" % (len(part), part) for part in parts])).digest()
+    """SHA-256 over the members' texts, then the long ones with their lengths, so that no two requests run together."""
+    sealed, sig = (state.state, state.sig) if state else (b"", b"")
+    price = tuple(sorted(max_price.items())) if max_price else None
+    texts = repr((manifest_id, app, in_pixels, kind, price, len(offer), len(capabilities), len(sealed), len(sig)))
+    return hashlib.sha256(b"".join((texts.encode(), offer, capabilities, sealed, sig))).digest()
 
 
 def _minimal_bytes(value: int) -> bytes:

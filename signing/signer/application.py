@@ -12,11 +12,12 @@ from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch
 from signing.signer.database import Database
 from signing.signer.discovery import Introductions, Limits, Listing
+from signing.signer.drafts import Terms
 from signing.signer.gate import Gate
 from signing.signer.gate import Rates as RequestRates
 from signing.signer.house import House
 from signing.signer.keystore import SigningKey
-from signing.signer.payments import Chain, Payments, Terms
+from signing.signer.payments import Chain, Payments
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
@@ -67,6 +68,7 @@ def build(
                 deposit_multiplier=settings.DEPOSIT_MULTIPLIER,
             ),
             mac_keys=mac_keys([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]),
+            any_round=settings.RECIPIENT_POLICY == "any",
         ),
     )
     return Signer(

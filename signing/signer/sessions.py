@@ -118,8 +118,7 @@ def corrected(session: Session, row: Mapping[str, Any], request: PaymentRequest)
 
     Raises StateMismatch where the row went on with another job type.
     """
-    state = replace(
-        session.state,
+    state = session.state._replace(
         sequence_number=row["sequence"],
         balance_wei=parse_rational(row["balance"]),
         last_update_ns=row["at"] * 1000,

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -145,8 +145,7 @@ def _answer_with(
             auth_token=auth_token.raw,
             capabilities=request.capabilities,
         ),
-        state=replace(
-            session,
+        state=session._replace(
             pm_session_id=pm_session,
             last_update_ns=now_ns,
             sender_nonce=last_nonce + quote.tickets,
@@ -177,7 +176,7 @@ def _session(request: wire.PaymentRequest) -> PaymentState:
     state.check_continues(session, orchestrator_address=offer.address, app=request.app, kind=request.kind)
     if not request.manifest_id:
         raise Refused(400, "missing manifestID")
-    return replace(session, kind=request.kind, sequence_number=session.sequence_number + 1)
+    return session._replace(kind=request.kind, sequence_number=session.sequence_number + 1)
 
 
 def _check_first_ticket(params: wire.TicketParams, config: dict[str, Any]) -> None:
