@@ -11,6 +11,7 @@ from sandbox.psp.world import World
 JOBS: dict[str, Callable[[World, str], object]] = {
     "expire_session": checkout.expire_when_due,
     "settle_charge": charges.settle,
+    "delayed_payment_ends": checkout.finish_delayed,
     "disputed": disputes.open_by_card,
     "disputed_undelivered": disputes.open_undelivered_by_card,
     "inquired": disputes.inquire_by_card,

@@ -25,6 +25,7 @@ from sandbox.psp import (
     payment_methods,
     payouts,
     refunds,
+    setup_intents,
 )
 from sandbox.psp.errors import JSON, Answer, ApiError, internal
 from sandbox.psp.world import API_VERSION, Call, Cause, World, new_id, take_expand
@@ -51,7 +52,17 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/payment_intents/{id}", payment_intents.update),
     ("POST", "/v1/payment_intents/{id}/confirm", payment_intents.confirm),
     ("POST", "/v1/payment_intents/{id}/cancel", payment_intents.cancel),
+    ("GET", "/v1/customers/{id}/payment_methods", payment_methods.index_of_customer),
+    ("GET", "/v1/payment_methods", payment_methods.index),
     ("GET", "/v1/payment_methods/{id}", payment_methods.retrieve),
+    ("POST", "/v1/payment_methods/{id}", payment_methods.update),
+    ("POST", "/v1/payment_methods/{id}/attach", payment_methods.attach),
+    ("POST", "/v1/payment_methods/{id}/detach", payment_methods.detach),
+    ("POST", "/v1/setup_intents", setup_intents.create),
+    ("GET", "/v1/setup_intents", setup_intents.index),
+    ("GET", "/v1/setup_intents/{id}", setup_intents.retrieve),
+    ("POST", "/v1/setup_intents/{id}/confirm", setup_intents.confirm),
+    ("POST", "/v1/setup_intents/{id}/cancel", setup_intents.cancel),
     ("GET", "/v1/charges", charges.index),
     ("GET", "/v1/charges/{id}", charges.retrieve),
     ("POST", "/v1/refunds", refunds.create),

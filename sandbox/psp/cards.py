@@ -22,6 +22,12 @@ class TestCard:
     message: str = ""
     country: str = "US"
     funding: str = "credit"
+    # Once it was set up for it, the card is charged off session without its holder.
+    relieved_by_setup: bool = False
+    # The bank asks its holder only where the merchant requests it.
+    asks_on_request: bool = False
+    # It can be saved, and declines when it is charged.
+    can_be_saved: bool = False
     sequel: Sequel = ""
     refund: Literal["", "pends", "fails"] = ""
 
@@ -59,7 +65,45 @@ CARDS = (
         token="pm_card_authenticationRequiredOnSetup",
         brand="visa",
         behaviour="asks",
+        relieved_by_setup=True,
     ),
+    TestCard(number="4000000000003220", token="pm_card_threeDSecure2Required", brand="visa", behaviour="asks"),
+    TestCard(number="4000000000003055", token="pm_card_threeDSecureOptional", brand="visa", asks_on_request=True),
+    TestCard(
+        number="4000000000000341",
+        token="pm_card_chargeCustomerFail",
+        brand="visa",
+        behaviour="declines",
+        decline_code="generic_decline",
+        message="Your card was declined.",
+        can_be_saved=True,
+    ),
+    TestCard(
+        number="4000000000009987",
+        token="pm_card_visa_chargeDeclinedLostCard",
+        brand="visa",
+        behaviour="declines",
+        decline_code="lost_card",
+        message="Your card was declined.",
+    ),
+    TestCard(
+        number="4000000000006975",
+        token="pm_card_visa_chargeDeclinedVelocityLimitExceeded",
+        brand="visa",
+        behaviour="declines",
+        decline_code="card_velocity_exceeded",
+        message="Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
+    ),
+    TestCard(
+        number="4000000000000119",
+        token="pm_card_chargeDeclinedProcessingError",
+        brand="visa",
+        behaviour="declines",
+        code="processing_error",
+        message="An error occurred while processing your card. Try again in a little bit.",
+    ),
+    TestCard(number="4000002760000016", token="pm_card_de", brand="visa", country="DE"),
+    TestCard(number="4000008260000000", token="pm_card_gb", brand="visa", country="GB"),
     TestCard(number="4000002760003184", token="pm_card_authenticationRequired", brand="visa", behaviour="asks"),
     TestCard(number="4000000000000259", token="pm_card_createDispute", brand="visa", sequel="disputed"),
     TestCard(

@@ -6,27 +6,88 @@ from sandbox.psp.world import Call, World, new_id
 
 
 def add(world: World, intent: JSON, method: JSON, *, paid: bool, authenticated: bool) -> JSON:
-    """A charge that went through or was refused. Its balance transaction follows a moment later."""
+    """A charge of a card that went through or was refused. Its balance transaction follows a moment later."""
     card = payment_methods.behaviour(method)
+    charge = _body(world, intent, method, paid=paid, code=card.code, decline=card.decline_code, message=card.message)
+    charge["payment_method_details"] = {
+        "card": _card_details(method, _three_d_secure(intent, authenticated)),
+        "type": "card",
+    }
+    world.store.insert(charge)
+    events.emit(world, "charge.succeeded" if paid else "charge.failed", charge)
+    if paid:
+        due = _schedule_settlement(world, charge)
+        if card.sequel:
+            world.schedule(due=due, kind=card.sequel, subject=charge["id"])
+    return charge
+
+
+def add_pending(world: World, intent: JSON, method: JSON) -> JSON:
+    """A charge of a bank account: nobody knows yet whether it will be paid."""
+    charge = _body(world, intent, method, paid=False, code=None, decline=None, message=None)
+    kind = method["type"]
+    charge |= {"status": "pending", "payment_method_details": {kind: method[kind], "type": kind}}
+    world.store.insert(charge)
+    events.emit(world, "charge.pending", charge)
+    return charge
+
+
+def end_pending(world: World, charge: JSON, *, code: str, message: str) -> JSON:
+    """The bank answered: paid, or sent back with a code."""
+    if code:
+        ended = world.store.save(charge | {"failure_code": code, "failure_message": message, "status": "failed"})
+        events.emit(world, "charge.failed", ended)
+        return ended
+    url = f"{world.url}/receipts/{charge['id']}"
+    changes = {"amount_captured": charge["amount"], "captured": True, "paid": True, "receipt_url": url}
+    ended = world.store.save(charge | changes | {"status": "succeeded"})
+    events.emit(world, "charge.succeeded", ended)
+    _schedule_settlement(world, ended)
+    return ended
+
+
+def _schedule_settlement(world: World, charge: JSON) -> float:
+    due = world.exact_now() + float(world.store.setting("settle_after_seconds", 0.2))
+    world.schedule(due=due, kind="settle_charge", subject=charge["id"])
+    return due
+
+
+def _three_d_secure(intent: JSON, authenticated: bool) -> JSON | None:
+    """What the bank said about its holder: asked and confirmed, or never enrolled though the merchant asked."""
+    requested = intent["payment_method_options"]["card"]["request_three_d_secure"] != "automatic"
+    if not authenticated and not requested:
+        return None
+    return {
+        "authentication_flow": "challenge" if authenticated else "frictionless",
+        "result": "authenticated" if authenticated else "attempt_acknowledged",
+        "result_reason": None,
+        "version": "2.2.0",
+    }
+
+
+def _body(
+    world: World,
+    intent: JSON,
+    method: JSON,
+    *,
+    paid: bool,
+    code: str | None,
+    decline: str | None,
+    message: str | None,
+) -> JSON:
     outcome = {
         "advice_code": None,
         "network_advice_code": None,
         "network_decline_code": None if paid else "05",
         "network_status": "approved_by_network" if paid else "declined_by_network",
-        "reason": None if paid else card.decline_code or card.code,
+        "reason": None if paid else decline or code,
         "risk_level": "normal",
         "risk_score": 20,
         "seller_message": "Payment complete." if paid else "The bank did not say why it declined.",
         "type": "authorized" if paid else "issuer_declined",
     }
-    secure = {
-        "authentication_flow": "challenge",
-        "result": "authenticated",
-        "result_reason": None,
-        "version": "2.2.0",
-    }
     id = new_id("ch_")
-    charge = {
+    return {
         "id": id,
         "object": "charge",
         "amount": intent["amount"],
@@ -45,8 +106,8 @@ def add(world: World, intent: JSON, method: JSON, *, paid: bool, authenticated: 
         "description": intent["description"],
         "disputed": False,
         "failure_balance_transaction": None,
-        "failure_code": None if paid else card.code,
-        "failure_message": None if paid else card.message,
+        "failure_code": None if paid else code,
+        "failure_message": None if paid else message,
         "fraud_details": {},
         "livemode": False,
         "metadata": intent["metadata"],
@@ -55,10 +116,7 @@ def add(world: World, intent: JSON, method: JSON, *, paid: bool, authenticated: 
         "paid": paid,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {
-            "card": _card_details(method, secure if authenticated else None),
-            "type": "card",
-        },
+        "payment_method_details": {},
         "presentment_details": None,
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
@@ -75,14 +133,6 @@ def add(world: World, intent: JSON, method: JSON, *, paid: bool, authenticated: 
         "transfer_data": None,
         "transfer_group": None,
     }
-    world.store.insert(charge)
-    events.emit(world, "charge.succeeded" if paid else "charge.failed", charge)
-    if paid:
-        due = world.exact_now() + float(world.store.setting("settle_after_seconds", 0.2))
-        world.schedule(due=due, kind="settle_charge", subject=id)
-        if card.sequel:
-            world.schedule(due=due, kind=card.sequel, subject=id)
-    return charge
 
 
 def settle(world: World, charge_id: str) -> None:

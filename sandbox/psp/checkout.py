@@ -3,7 +3,17 @@
 import dataclasses
 from typing import Any
 
-from sandbox.psp import cards, customers, events, params, payment_intents, payment_methods, reading
+from sandbox.psp import (
+    bank_accounts,
+    cards,
+    customers,
+    events,
+    params,
+    payment_intents,
+    payment_methods,
+    reading,
+    setup_intents,
+)
 from sandbox.psp.errors import JSON, ApiError, invalid, missing, wrong_state
 from sandbox.psp.world import Call, World, new_id
 
@@ -35,13 +45,16 @@ SPEC: params.Spec = {
     "customer": params.string(),
     "customer_creation": params.one_of("always", "if_required"),
     "customer_email": params.email,
+    "currency": params.currency,
     "expires_at": params.integer(),
     "line_items": params.array(params.nested(LINE, required=("price_data", "quantity"))),
     "locale": params.string(10),
     "metadata": params.metadata,
-    "mode": params.one_of("payment"),
+    "mode": params.one_of("payment", "setup"),
     "payment_intent_data": params.nested(payment_intents.DATA),
-    "payment_method_types": params.array(params.one_of("card")),
+    "payment_method_options": payment_intents.CARD_OPTIONS,
+    "payment_method_types": params.array(payment_methods.KINDS),
+    "setup_intent_data": params.nested({"description": params.string(1000), "metadata": params.metadata}),
     "submit_type": params.one_of("auto", "book", "donate", "pay"),
     "success_url": params.url,
     "ui_mode": params.one_of("hosted_page"),
@@ -50,23 +63,26 @@ SPEC: params.Spec = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Payer:
-    """What the customer typed on the page."""
+    """What the customer typed on the page: a card with its expiry, or a bank account."""
 
-    card: cards.TestCard
-    exp_month: int
-    exp_year: int
+    card: cards.TestCard | None = None
+    account: bank_accounts.TestAccount | None = None
+    exp_month: int = 0
+    exp_year: int = 0
     email: str | None
     name: str | None
 
 
 def create(call: Call) -> JSON:
     given = params.read(call.params, SPEC, required=("mode", "success_url"))
-    if not given.get("line_items"):
+    setup = given["mode"] == "setup"
+    if not setup and not given.get("line_items"):
         raise missing("line_items")
     _check(call.world, given)
-    items = [_line_item(line) for line in given["line_items"]]
-    total = sum(item["amount_total"] for item in items)
-    payment_intents.check_amount(total, items[0]["currency"], param="line_items")
+    items = [] if setup else [_line_item(line) for line in given["line_items"]]
+    total = None if setup else sum(item["amount_total"] for item in items)
+    if total is not None:
+        payment_intents.check_amount(total, items[0]["currency"], param="line_items")
     session = call.world.store.insert(_body(call.world, given, items, total))
     call.world.schedule(due=session["expires_at"], kind="expire_session", subject=session["id"])
     return reading.show(call.world, session, call.expand)
@@ -107,7 +123,7 @@ def line_items(call: Call) -> JSON:
 
 
 def pay(world: World, session: JSON, payer: Payer) -> tuple[JSON, JSON]:
-    """One press of Pay on an open session: the session and its intent as they stand afterwards.
+    """One press of Pay (or Save) on an open session: the session and its intent as they stand afterwards.
 
     An intent that already waits for 3-D Secure keeps waiting, so a second press starts nothing.
     """
@@ -115,23 +131,18 @@ def pay(world: World, session: JSON, payer: Payer) -> tuple[JSON, JSON]:
     if intent["status"] == "requires_action":
         return world.need("checkout.session", session["id"]), intent
     email = session["_known_email"] or payer.email
-    method = payment_methods.add(
-        world,
-        payer.card,
-        exp_month=payer.exp_month,
-        exp_year=payer.exp_year,
-        billing={"email": email, "name": payer.name},
-    )
+    method = _method_of(world, payer, {"email": email, "name": payer.name})
     session = world.store.save(
-        session | {"payment_intent": intent["id"], "_payer": {"email": email, "name": payer.name}}
+        session | {intent["object"]: intent["id"], "_payer": {"email": email, "name": payer.name}}
     )
-    intent = payment_intents.attempt(world, intent, method)
+    attempt = setup_intents.attempt if session["mode"] == "setup" else payment_intents.attempt
+    intent = attempt(world, intent, method)
     return settle(world, session, intent), intent
 
 
 def settle(world: World, session: JSON, intent: JSON) -> JSON:
-    """Completes the session when its intent has succeeded."""
-    if intent["status"] != "succeeded" or session["status"] != "open":
+    """Completes the session when its intent has succeeded, or when a bank has the payment on its way."""
+    if intent["status"] not in ("succeeded", "processing") or session["status"] != "open":
         return session
     payer = session["_payer"]
     customer = session["customer"]
@@ -147,7 +158,7 @@ def settle(world: World, session: JSON, intent: JSON) -> JSON:
     changes = {
         "customer": customer,
         "customer_details": details | {"email": payer["email"], "name": payer["name"], "tax_ids": []},
-        "payment_status": "paid",
+        "payment_status": _payment_status(session, intent),
         "status": "complete",
     }
     complete = world.store.save(session | changes)
@@ -155,9 +166,22 @@ def settle(world: World, session: JSON, intent: JSON) -> JSON:
     return complete
 
 
+def finish_delayed(world: World, intent_id: str) -> None:
+    """The bank's answer to a payment on its way, told to the session that it began on, if there is one."""
+    intent = payment_intents.finish(world, intent_id)
+    session = world.store.find(intent["_checkout_session"] or "", "checkout.session")
+    if session is None:
+        return
+    session = world.store.save(session | {"payment_status": _payment_status(session, intent)})
+    ended = "succeeded" if intent["status"] == "succeeded" else "failed"
+    events.emit(world, f"checkout.session.async_payment_{ended}", session)
+
+
 def close(world: World, session: JSON) -> JSON:
     """Expires an open session and ends the intent it may have begun."""
     expired = world.store.save(session | {"status": "expired"})
+    if session["setup_intent"]:
+        setup_intents.end(world, world.need("setup_intent", session["setup_intent"]))
     if session["payment_intent"]:
         payment_intents.end(world, world.need("payment_intent", session["payment_intent"]), "expired")
     events.emit(world, "checkout.session.expired", expired)
@@ -181,15 +205,46 @@ def _check(world: World, given: dict[str, Any]) -> None:
         world.need("customer", given["customer"], param="customer")
     if (given.get("automatic_tax") or {}).get("enabled"):
         raise invalid("The sandbox does not calculate tax.", param="automatic_tax[enabled]")
-    if len({line["price_data"]["currency"] for line in given["line_items"]}) > 1:
+    currencies = {line["price_data"]["currency"] for line in given.get("line_items") or []}
+    if len(currencies) > 1:
         raise invalid("All line items must have the same currency.", param="line_items")
+    if given["mode"] == "setup" and given.get("line_items"):
+        raise invalid("You can not pass `line_items` in `setup` mode.", param="line_items")
+    for kind in given.get("payment_method_types") or []:
+        wanted = bank_accounts.CURRENCIES.get(kind)
+        if wanted is not None and currencies != {wanted}:
+            raise invalid(f"{kind} pays in {wanted} only.", param="payment_method_types")
     expires = given.get("expires_at")
     now = world.now()
     if expires is not None and not now + SHORTEST_SECONDS <= expires + 5 <= now + LONGEST_SECONDS + 10:
         raise invalid("expires_at must be between 30 minutes and 24 hours from now.", param="expires_at")
 
 
+def _payment_status(session: JSON, intent: JSON) -> str:
+    if session["mode"] == "setup":
+        return "no_payment_required"
+    return "paid" if intent["status"] == "succeeded" else "unpaid"
+
+
+def _method_of(world: World, payer: Payer, billing: JSON) -> JSON:
+    if payer.account is not None:
+        return payment_methods.add_account(world, payer.account, billing=billing)
+    assert payer.card is not None
+    return payment_methods.add(world, payer.card, exp_month=payer.exp_month, exp_year=payer.exp_year, billing=billing)
+
+
 def _intent_of(world: World, session: JSON) -> JSON:
+    if session["mode"] == "setup":
+        if session["setup_intent"]:
+            return world.need("setup_intent", session["setup_intent"])
+        given = {
+            **session["_setup_intent_data"],
+            "customer": session["customer"],
+            "payment_method_options": session["payment_method_options"],
+        }
+        intent = setup_intents.add(world, given, checkout_session=session["id"])
+        world.store.save(session | {"setup_intent": intent["id"]})
+        return intent
     if session["payment_intent"]:
         return world.need("payment_intent", session["payment_intent"])
     given = {
@@ -197,6 +252,8 @@ def _intent_of(world: World, session: JSON) -> JSON:
         "amount": session["amount_total"],
         "currency": session["currency"],
         "customer": session["customer"],
+        "payment_method_options": session["payment_method_options"],
+        "payment_method_types": session["payment_method_types"],
     }
     intent = payment_intents.add(world, given, checkout_session=session["id"])
     world.store.save(session | {"payment_intent": intent["id"]})
@@ -233,7 +290,7 @@ def _line_item(line: dict[str, Any]) -> JSON:
     }
 
 
-def _body(world: World, given: dict[str, Any], items: list[JSON], total: int) -> JSON:
+def _body(world: World, given: dict[str, Any], items: list[JSON], total: int | None) -> JSON:
     now = world.now()
     known = world.need("customer", given["customer"])["email"] if given.get("customer") else given.get("customer_email")
     creation = None if given.get("customer") else given.get("customer_creation") or "if_required"
@@ -254,7 +311,7 @@ def _body(world: World, given: dict[str, Any], items: list[JSON], total: int) ->
         "consent": None,
         "consent_collection": None,
         "created": now,
-        "currency": items[0]["currency"],
+        "currency": items[0]["currency"] if items else given.get("currency"),
         "currency_conversion": None,
         "custom_fields": [],
         "custom_text": {
@@ -275,15 +332,15 @@ def _body(world: World, given: dict[str, Any], items: list[JSON], total: int) ->
         "livemode": False,
         "locale": given.get("locale"),
         "metadata": params.merge_metadata({}, given.get("metadata")),
-        "mode": "payment",
+        "mode": given["mode"],
         "origin_context": None,
         "payment_intent": None,
         "payment_link": None,
         "payment_method_collection": "if_required",
         "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
-        "payment_status": "unpaid",
+        "payment_method_options": {"card": {"request_three_d_secure": payment_intents.requested_3ds(given)}},
+        "payment_method_types": given.get("payment_method_types") or ["card"],
+        "payment_status": "unpaid" if items else "no_payment_required",
         "permissions": None,
         "phone_number_collection": {"enabled": False},
         "recovered_from": None,
@@ -305,4 +362,5 @@ def _body(world: World, given: dict[str, Any], items: list[JSON], total: int) ->
         "_merchant": world.merchant,
         "_payer": {},
         "_payment_intent_data": given.get("payment_intent_data") or {},
+        "_setup_intent_data": given.get("setup_intent_data") or {},
     }

@@ -78,6 +78,10 @@ class Psp:
         form = {"number": card, "expiry": "12 / 34", "cvc": "123", "email": email, "name": "Test Payer"}
         return self._submit(f"/c/pay/{session_id}", form)
 
+    def pay_from_account(self, session_id: str, account: str, *, email: str = "payer@example.com") -> Paid:
+        """The same with a bank account, whose money arrives later or not at all."""
+        return self._submit(f"/c/pay/{session_id}", {"account": account, "email": email, "name": "Test Payer"})
+
     def authenticate(self, step_url: str, *, complete: bool = True) -> Paid:
         """Presses Complete or Fail on the 3-D Secure page that `pay` redirected to."""
         return self._submit(urlsplit(step_url).path, {"result": "complete" if complete else "fail"})

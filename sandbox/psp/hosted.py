@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from sandbox.psp import cards, checkout, knobs, payment_intents
+from sandbox.psp import bank_accounts, cards, checkout, knobs, payment_intents, setup_intents
 from sandbox.psp.errors import JSON, ApiError
 from sandbox.psp.world import World
 
@@ -21,7 +21,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-FIELDS = ("email", "number", "expiry", "cvc", "name")
+FIELDS = ("email", "number", "expiry", "cvc", "name", "account")
+BANKS = {"sepa_debit": "SEPA Direct Debit", "us_bank_account": "US bank account"}
 
 type Form = dict[str, str]
 type Page = Callable[[World, str, Form], web.Response]
@@ -53,18 +54,18 @@ def press_pay(world: World, id: str, form: Form) -> web.Response:
         return _go(checkout.success_url(session))
     try:
         payer = _payer(world, session, form)
-    except cards.CardRefused as refusal:
+    except (cards.CardRefused, bank_accounts.AccountRefused) as refusal:
         return _checkout_page(session, message=str(refusal), form=form, status=400)
     session, intent = checkout.pay(world, session, payer)
     if session["status"] == "complete":
         return _go(checkout.success_url(session))
     if intent["status"] == "requires_action":
         return _go(intent["next_action"]["redirect_to_url"]["url"])
-    return _checkout_page(session, message=intent["last_payment_error"]["message"], form=form, status=402)
+    return _checkout_page(session, message=_error(intent), form=form, status=402)
 
 
 def show_challenge(world: World, id: str, form: Form) -> web.Response:
-    intent = world.store.find(id, "payment_intent")
+    intent = _asking(world, id)
     if intent is None:
         return _notice("Unknown payment", "There is nothing to confirm here.", None, status=404)
     if intent["status"] != "requires_action":
@@ -73,16 +74,17 @@ def show_challenge(world: World, id: str, form: Form) -> web.Response:
     return _page(
         "authenticate.html",
         merchant=world.merchant,
-        amount=money(intent["amount"], intent["currency"]),
+        amount=money(intent["amount"], intent["currency"]) if "amount" in intent else "a card kept for later",
         last4=method["card"]["last4"],
     )
 
 
 def answer_challenge(world: World, id: str, form: Form) -> web.Response:
-    intent = world.store.find(id, "payment_intent")
+    intent = _asking(world, id)
     if intent is None or form.get("result") not in ("complete", "fail"):
         return show_challenge(world, id, form)
-    intent = payment_intents.authenticate(world, intent, passed=form["result"] == "complete")
+    room = setup_intents if intent["object"] == "setup_intent" else payment_intents
+    intent = room.authenticate(world, intent, passed=form["result"] == "complete")
     return _after_challenge(world, intent)
 
 
@@ -90,11 +92,10 @@ def show_receipt(world: World, id: str, form: Form) -> web.Response:
     charge = world.store.find(id, "charge")
     if charge is None or not charge["paid"]:
         return _notice("Unknown receipt", "No payment was made under this number.", None, status=404)
-    amount, last4 = (
-        money(charge["amount"], charge["currency"]),
-        charge["payment_method_details"]["card"]["last4"],
-    )
-    words = f"{amount} paid to {world.merchant} with the test card ending in {last4}. Receipt {id}."
+    details = charge["payment_method_details"]
+    amount, last4 = money(charge["amount"], charge["currency"]), details[details["type"]]["last4"]
+    thing = "card" if details["type"] == "card" else "account"
+    words = f"{amount} paid to {world.merchant} with the test {thing} ending in {last4}. Receipt {id}."
     return _notice("Receipt", words, None)
 
 
@@ -130,14 +131,23 @@ def _stand(world: World, session: JSON) -> web.Response:
     if session["status"] == "expired":
         words = "Nothing was charged. Start again in the shop."
         return _notice("This payment page has expired", words, session["cancel_url"])
-    intent = world.store.find(session["payment_intent"]) if session["payment_intent"] else None
-    error = intent["last_payment_error"] if intent else None
-    return _checkout_page(session, message=error["message"] if error else "")
+    begun = session["payment_intent"] or session["setup_intent"]
+    intent = world.store.find(begun) if begun else None
+    return _checkout_page(session, message=_error(intent) if intent else "")
+
+
+def _asking(world: World, id: str) -> JSON | None:
+    return world.store.find(id, "payment_intent") or world.store.find(id, "setup_intent")
+
+
+def _error(intent: JSON) -> str:
+    error = intent.get("last_payment_error") or intent.get("last_setup_error")
+    return str(error["message"]) if error else ""
 
 
 def _after_challenge(world: World, intent: JSON) -> web.Response:
     if intent["_checkout_session"] is None:
-        return _go(intent["_return_url"] or f"{world.url}/receipts/{intent['latest_charge']}")
+        return _go(intent["_return_url"] or f"{world.url}/receipts/{intent.get('latest_charge')}")
     session = checkout.settle(world, world.need("checkout.session", intent["_checkout_session"]), intent)
     if session["status"] == "complete":
         return _go(checkout.success_url(session))
@@ -145,6 +155,14 @@ def _after_challenge(world: World, intent: JSON) -> web.Response:
 
 
 def _payer(world: World, session: JSON, form: Form) -> checkout.Payer:
+    email = form.get("email", "").strip()
+    if not session["_known_email"] and "@" not in email:
+        raise cards.CardRefused("An email address is needed for the receipt.")
+    name = form.get("name") or None
+    kinds = [kind for kind in session["payment_method_types"] if kind in BANKS]
+    if form.get("account", "").strip() and kinds:
+        account = bank_accounts.read_account(form["account"], kinds=kinds)
+        return checkout.Payer(account=account, email=email or None, name=name)
     today = datetime.datetime.fromtimestamp(world.now(), datetime.UTC)
     card, exp_month, exp_year = cards.read_card(
         number=form.get("number", ""),
@@ -153,18 +171,16 @@ def _payer(world: World, session: JSON, form: Form) -> checkout.Payer:
         year=today.year,
         month=today.month,
     )
-    email = form.get("email", "").strip()
-    if not session["_known_email"] and "@" not in email:
-        raise cards.CardRefused("An email address is needed for the receipt.")
-    return checkout.Payer(
-        card=card, exp_month=exp_month, exp_year=exp_year, email=email or None, name=form.get("name") or None
-    )
+    return checkout.Payer(card=card, exp_month=exp_month, exp_year=exp_year, email=email or None, name=name)
 
 
 def _checkout_page(session: JSON, *, message: str, form: Form | None = None, status: int = 200) -> web.Response:
     known = session["_known_email"]
     values = {name: (form or {}).get(name, "") for name in FIELDS}
-    currency = session["currency"]
+    currency = session["currency"] or ""
+    setup = session["mode"] == "setup"
+    amount = "" if setup else money(session["amount_total"], currency)
+    banks = " or ".join(BANKS[kind] for kind in session["payment_method_types"] if kind in BANKS)
     lines = "".join(
         f"<li><span>{html.escape(item['description'])}"
         + (f" <small>× {item['quantity']}</small>" if item["quantity"] > 1 else "")
@@ -182,12 +198,27 @@ def _checkout_page(session: JSON, *, message: str, form: Form | None = None, sta
             "email_hidden": " hidden" if known else "",
             "email_required": "" if known else " required",
             "known": f'<p class="who">{html.escape(known)}</p>' if known else "",
+            "sum": "" if setup else f'<p class="sum"><span>Total due</span><span class="num">{amount}</span></p>',
+            "bank": _bank_field(banks, values["account"]) if banks else "",
             "invalid": ' aria-invalid="true" aria-describedby="message"' if message else "",
         },
         merchant=session["_merchant"],
-        amount=money(session["amount_total"], currency),
+        title=f"Save a card with {session['_merchant']}" if setup else f"Pay {session['_merchant']}",
+        total="No charge today" if setup else amount,
+        head="Card to keep" if setup else "Pay with card",
+        press="Save card" if setup else f"Pay {amount}",
         currency=currency.upper(),
         **values,
+    )
+
+
+def _bank_field(banks: str, account: str) -> str:
+    examples = ", ".join(sorted(number for number in bank_accounts.BY_NUMBER))
+    return (
+        f'<div class="field"><label for="account">Or pay by {html.escape(banks)}'
+        " <small>leave empty for a card; arrives later</small></label>"
+        f'<input id="account" name="account" autocomplete="off" value="{html.escape(account)}">'
+        f"<small>Test accounts: {html.escape(examples)}</small></div>"
     )
 
 

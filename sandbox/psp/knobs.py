@@ -16,6 +16,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "paused": bool,
     "latency_seconds": (int, float),
     "settle_after_seconds": (int, float),
+    "delayed_payment_after_seconds": (int, float),
     "refund_moves_after_seconds": (int, float),
     "verdict_after_seconds": (int, float),
     "dispute_fee_returned": bool,

@@ -14,6 +14,12 @@ DATA: params.Spec = {
     "statement_descriptor": params.string(22),
     "statement_descriptor_suffix": params.string(22),
 }
+CARD_OPTIONS = params.nested(
+    {
+        "card": params.nested({"request_three_d_secure": params.one_of("automatic", "any", "challenge")}),
+        "us_bank_account": params.nested({"verification_method": params.one_of("automatic", "instant")}),
+    }
+)
 SPEC: params.Spec = {
     **DATA,
     "amount": params.integer(),
@@ -25,7 +31,8 @@ SPEC: params.Spec = {
     "customer": params.string(),
     "off_session": params.boolean,
     "payment_method": params.string(),
-    "payment_method_types": params.array(params.one_of("card")),
+    "payment_method_options": CARD_OPTIONS,
+    "payment_method_types": params.array(payment_methods.KINDS),
     "return_url": params.url,
 }
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -39,6 +46,7 @@ def create(call: Call) -> JSON | Answer:
     intent = add(call.world, given)
     if given.get("payment_method"):
         method = payment_methods.resolve(call.world, given["payment_method"], param="payment_method")
+        payment_methods.check_usable(method, intent["customer"], param="payment_method")
         intent = call.world.store.save(intent | {"payment_method": method["id"], "status": "requires_confirmation"})
     if not given.get("confirm"):
         return reading.show(call.world, intent, call.expand)
@@ -46,7 +54,9 @@ def create(call: Call) -> JSON | Answer:
 
 
 def confirm(call: Call) -> JSON | Answer:
-    spec: params.Spec = {name: SPEC[name] for name in ("off_session", "payment_method", "return_url")}
+    spec: params.Spec = {
+        name: SPEC[name] for name in ("off_session", "payment_method", "payment_method_options", "return_url")
+    }
     given = params.read(call.params, spec)
     intent = call.world.need("payment_intent", call.id, param="intent")
     _refuse_if_checkout(intent, "confirm")
@@ -120,10 +130,10 @@ def add(world: World, given: dict[str, Any], *, checkout_session: str | None = N
                 "installments": None,
                 "mandate_options": None,
                 "network": None,
-                "request_three_d_secure": "automatic",
+                "request_three_d_secure": requested_3ds(given),
             }
         },
-        "payment_method_types": ["card"],
+        "payment_method_types": given.get("payment_method_types") or ["card"],
         "processing": None,
         "receipt_email": given.get("receipt_email"),
         "review": None,
@@ -146,14 +156,16 @@ def add(world: World, given: dict[str, Any], *, checkout_session: str | None = N
 def attempt(world: World, intent: JSON, method: JSON, *, off_session: bool = False) -> JSON:
     """Tries the card once: succeeded, refused (requires_payment_method) or asking (requires_action)."""
     intent = intent | {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
+    if method["type"] != "card":
+        return _wait_for_bank(world, intent, method)
     card = payment_methods.behaviour(method)
-    if card.behaviour == "succeeds":
-        return _succeed(world, intent, method, authenticated=False)
     if card.behaviour == "declines":
         charge = charges.add(world, intent, method, paid=False, authenticated=False)
-        return _fail(world, intent, method, _decline(card, charge["id"]), charge["id"])
+        return _fail(world, intent, method, decline(card, charge["id"]), charge["id"])
+    if not _asks(card, intent, method, off_session=off_session):
+        return _succeed(world, intent, method, authenticated=False)
     if off_session:
-        asks = _decline(cards.BY_NUMBER["4000000000000002"], None) | {
+        asks = decline(cards.BY_NUMBER["4000000000000002"], None) | {
             "code": "authentication_required",
             "decline_code": "authentication_required",
             "message": "The bank asks the cardholder to authenticate.",
@@ -176,6 +188,31 @@ def authenticate(world: World, intent: JSON, *, passed: bool) -> JSON:
         "type": "invalid_request_error",
     }
     return _fail(world, intent, method, error, intent["latest_charge"])
+
+
+def finish(world: World, intent_id: str) -> JSON:
+    """The bank's answer to a payment that was on its way; one that is not is given back as it is."""
+    intent = world.need("payment_intent", intent_id)
+    if intent["status"] != "processing":
+        return intent
+    method = world.need("payment_method", intent["payment_method"])
+    account = payment_methods.account_of(method)
+    charge = world.need("charge", intent["latest_charge"])
+    charges.end_pending(world, charge, code=account.failure, message=account.message)
+    if not account.failure:
+        return _close_paid(world, intent, method, charge["id"])
+    error = {
+        "charge": charge["id"],
+        "code": account.failure,
+        "message": account.message,
+        "type": "invalid_request_error",
+    }
+    return _fail(world, intent, method, error, charge["id"])
+
+
+def requested_3ds(given: dict[str, Any]) -> str:
+    card = (given.get("payment_method_options") or {}).get("card") or {}
+    return card.get("request_three_d_secure") or "automatic"
 
 
 def end(world: World, intent: JSON, reason: str | None) -> JSON:
@@ -209,7 +246,10 @@ def _confirm(call: Call, intent: JSON, given: dict[str, Any]) -> JSON | Answer:
     if chosen is None:
         raise missing("payment_method")
     method = payment_methods.resolve(call.world, chosen, param="payment_method")
+    payment_methods.check_usable(method, intent["customer"], param="payment_method")
     intent = intent | {"_return_url": given.get("return_url") or intent["_return_url"]}
+    if given.get("payment_method_options"):
+        intent["payment_method_options"]["card"]["request_three_d_secure"] = requested_3ds(given)
     done = attempt(call.world, intent, method, off_session=bool(given.get("off_session")))
     shown = reading.show(call.world, done, call.expand)
     if done["last_payment_error"] is None:
@@ -219,18 +259,39 @@ def _confirm(call: Call, intent: JSON, given: dict[str, Any]) -> JSON | Answer:
 
 def _succeed(world: World, intent: JSON, method: JSON, *, authenticated: bool) -> JSON:
     charge = charges.add(world, intent, method, paid=True, authenticated=authenticated)
-    if intent["setup_future_usage"] and intent["customer"] and method["customer"] is None:
-        method = world.store.save(method | {"customer": intent["customer"]})
-        events.emit(world, "payment_method.attached", method)
+    return _close_paid(world, intent, method, charge["id"])
+
+
+def _close_paid(world: World, intent: JSON, method: JSON, charge_id: str) -> JSON:
+    usage = intent["setup_future_usage"]
+    if usage and intent["customer"]:
+        payment_methods.attach_to(world, method, intent["customer"], set_up=usage == "off_session")
     changes = {
         "amount_received": intent["amount"],
-        "latest_charge": charge["id"],
+        "latest_charge": charge_id,
         "payment_method": method["id"],
         "status": "succeeded",
     }
     paid = world.store.save(intent | changes)
     events.emit(world, "payment_intent.succeeded", paid)
     return paid
+
+
+def _asks(card: cards.TestCard, intent: JSON, method: JSON, *, off_session: bool) -> bool:
+    """Whether the bank wants its cardholder: always, until the card was set up, or because the merchant asked."""
+    if card.behaviour == "asks":
+        return not (off_session and card.relieved_by_setup and method.get("_set_up"))
+    requested = intent["payment_method_options"]["card"]["request_three_d_secure"] != "automatic"
+    return card.asks_on_request and requested and not off_session
+
+
+def _wait_for_bank(world: World, intent: JSON, method: JSON) -> JSON:
+    charge = charges.add_pending(world, intent, method)
+    due = world.exact_now() + float(world.store.setting("delayed_payment_after_seconds", 2))
+    world.schedule(due=due, kind="delayed_payment_ends", subject=intent["id"])
+    waiting = world.store.save(intent | {"latest_charge": charge["id"], "status": "processing"})
+    events.emit(world, "payment_intent.processing", waiting)
+    return waiting
 
 
 def _fail(world: World, intent: JSON, method: JSON, error: JSON, charge_id: str | None) -> JSON:
@@ -259,7 +320,7 @@ def _ask(world: World, intent: JSON) -> JSON:
     return asking
 
 
-def _decline(card: cards.TestCard, charge_id: str | None) -> JSON:
+def decline(card: cards.TestCard, charge_id: str | None) -> JSON:
     error = {
         "charge": charge_id,
         "code": card.code,

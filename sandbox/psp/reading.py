@@ -13,6 +13,7 @@ EXPANDABLE = {
     "charge": {"balance_transaction", "customer", "failure_balance_transaction", "payment_intent", "refunds"},
     "balance_transaction": {"source"},
     "payment_method": {"customer"},
+    "setup_intent": {"customer", "payment_method"},
     "payout": {"balance_transaction", "failure_balance_transaction"},
     "customer": {"default_source"},
     "refund": {"balance_transaction", "charge", "failure_balance_transaction", "payment_intent"},

@@ -62,9 +62,10 @@ def index(call: Call) -> JSON:
 
 def add(world: World, charge: JSON, amount: int, given: dict[str, Any]) -> JSON:
     """The refund, out of the balance at once; some test cards let it wait or fail a moment later."""
-    card = payment_methods.behaviour(world.need("payment_method", charge["payment_method"]))
+    method = world.need("payment_method", charge["payment_method"])
+    moves = payment_methods.behaviour(method).refund if method["type"] == "card" else ""
     id = new_id("re_")
-    pending = card.refund == "pends"
+    pending = moves == "pends"
     refund = {
         "id": id,
         "object": "refund",
@@ -93,9 +94,9 @@ def add(world: World, charge: JSON, amount: int, given: dict[str, Any]) -> JSON:
     refund = world.store.insert(refund | {"balance_transaction": transaction["id"]})
     events.emit(world, "refund.created", refund)
     _refunded(world, charge, charge["amount_refunded"] + amount, event="charge.refunded")
-    if card.refund:
+    if moves:
         due = world.exact_now() + float(world.store.setting("refund_moves_after_seconds", 0.5))
-        world.schedule(due=due, kind=f"refund_{card.refund}", subject=id)
+        world.schedule(due=due, kind=f"refund_{moves}", subject=id)
     return refund
 
 
