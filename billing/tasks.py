@@ -8,7 +8,7 @@ from typing import Any
 from celery import Task, shared_task
 from kombu.exceptions import OperationalError
 
-from billing import documents, inbox, ledger, stripe_gateway, topups
+from billing import documents, inbox, ledger, profiles, stripe_gateway, topups
 from billing.documents import archive, post, sellers
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,11 @@ def issue_documents() -> int:
     """Takes over what the settings say of the seller, then issues, files and mails what waits."""
     sellers.follow_settings()
     return documents.issue_missing_receipts() + archive.keep_missing() + post.send_waiting()
+
+
+@shared_task
+def check_tax_ids() -> int:
+    return profiles.check_waiting()
 
 
 @shared_task

@@ -5,7 +5,7 @@ from datetime import date
 from django.urls import path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
-from billing import api, api_docs, stripe_webhook, views
+from billing import api, api_docs, profile_pages, stripe_webhook, views
 from billing.documents import api as documents_api
 from billing.documents import pages as documents
 
@@ -45,6 +45,8 @@ urlpatterns = [
     path("statements/<month:month>/", views.statement, name="statement"),
     path("statements/<month:month>.pdf", views.statement_as_pdf, name="statement_pdf"),
     path("statements/<month:month>.csv", views.statement_as_csv, name="statement_csv"),
+    path("settings/billing/", profile_pages.billing_profile, name="billing_profile"),
+    path("settings/billing/save/", profile_pages.save_billing_profile, name="save_billing_profile"),
     path("documents/", documents.document_list, name="documents"),
     path("documents/<number:number>.pdf", documents.document_as_pdf, name="document_pdf"),
     path("documents/<number:number>.json", documents.document_as_json, name="document_json"),

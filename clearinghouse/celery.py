@@ -29,6 +29,7 @@ app.conf.update(
             "billing.tasks.issue_documents": 10.0,
             "billing.tasks.end_grants": 10.0,
             "billing.tasks.age_grants": 60.0,
+            "billing.tasks.check_tax_ids": 30.0,
             "signing.tasks.index_chain": 3.0,
             "signing.tasks.execute_treasury": 3.0,
             "signing.tasks.discover_orchestrators": 5.0,

@@ -197,6 +197,7 @@ SELLER_ADDRESS = env.text("SELLER_ADDRESS")
 SELLER_COUNTRY = env.matching("SELLER_COUNTRY", "US", "[A-Z]{2}", "a country's two capital letters")
 SELLER_TAX_ID = env.text("SELLER_TAX_ID")
 SELLER_EMAIL = env.text("SELLER_EMAIL")
+VAT_CHECK_URL = env.url("VAT_CHECK_URL")
 
 # -- The chain ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ PURE = [
     "signing/discovery/document.py",
     "billing/money.py",
     "billing/postings.py",
+    "billing/countries.py",
+    "billing/documents/snapshot.py",
     "billing/display.py",
     "accounts/api_keys.py",
 ]

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from accounts import moments
+from billing import countries
 from billing.documents import typesetter
 
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
@@ -67,7 +68,7 @@ def _data(snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _party(party: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [*party["address"], party["details"].get("country_name") or party["country"]]
+    lines = [*party["address"], party["details"].get("country_name") or countries.name(party["country"])]
     lines += [f"{tax_id['kind']} {tax_id['number']}" for tax_id in party["tax_ids"]]
     return {"name": party["name"], "lines": [line for line in (*lines, party["email"]) if line]}
 
@@ -89,7 +90,7 @@ def _paid(snapshot: Mapping[str, Any]) -> str:
     """The sentence below the amount."""
     payment = snapshot["payment"]
     if snapshot["kind"] == "pro_forma":
-        return "  ".join(f"{name}: {text}" for name, text in payment.items())
+        return "  ".join(f"{name}: {text}" for name, text in payment.items() if name not in _PAYMENT)
     method = f" with {payment['method']}" if payment.get("method") else ""
     if snapshot["kind"] == "credit_note":
         return f"To the original payment{method}, receipt {snapshot['references']['corrects']}"

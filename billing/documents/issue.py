@@ -53,7 +53,11 @@ def issue_receipt(top_up: TopUp, *, journal_id: int | None = None) -> Document:
         currency=top_up.currency,
         net_cents=top_up.net_cents,
         tax_cents=top_up.tax_cents,
-        payment={"method": top_up.card, "paid_at": snapshot.moment(paid_at)},
+        payment={
+            "method": top_up.card,
+            "order": buyers.purchase_order(top_up.customer),
+            "paid_at": snapshot.moment(paid_at),
+        },
         references={"top_up": str(top_up.pk), "payment": top_up.payment_intent_id or "", "journal": str(journal.pk)},
     )
     document = _issue(entity, content, reference=reference, top_up=top_up, journal=journal)
@@ -136,7 +140,7 @@ def issue_pro_forma(top_up: TopUp, *, pay_to: dict[str, str], due_at: datetime) 
         net_cents=top_up.net_cents,
         tax_cents=top_up.tax_cents,
         notes=["This is a request for payment, not an invoice. The receipt follows when the money has arrived."],
-        payment=pay_to,
+        payment={"order": buyers.purchase_order(top_up.customer), **pay_to},
         references={"top_up": str(top_up.pk)},
     )
     return _issue(entity, content, reference=reference, top_up=top_up, journal=None)
@@ -287,4 +291,4 @@ def _cents(text: str) -> int:
 
 
 def _mail_address(top_up: TopUp) -> str:
-    return top_up.created_by.email
+    return buyers.mail_address(top_up.customer) or top_up.created_by.email

@@ -3,11 +3,13 @@
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
 from billing.models.grants import Grant, GrantUse
+from billing.models.profiles import BillingProfile, TaxIdCheck, TaxIdKind, TaxIdState
 from billing.models.provider import StripeEvent
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
+    "BillingProfile",
     "Document",
     "DocumentCounter",
     "DocumentFile",
@@ -23,6 +25,9 @@ __all__ = [
     "Markup",
     "ProviderCustomer",
     "StripeEvent",
+    "TaxIdCheck",
+    "TaxIdKind",
+    "TaxIdState",
     "TopUp",
     "Transfer",
     "Usage",
