@@ -1,6 +1,9 @@
 """The one client of the payment provider: its address, its patience, and its errors in our own words."""
 
 import functools
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import stripe
 from django.conf import settings
@@ -8,6 +11,7 @@ from django.conf import settings
 CONNECT_SECONDS = 3.05
 ANSWER_SECONDS = 10.0
 RETRIES = 2
+PAGE = 100
 
 
 class NotConfigured(Exception):
@@ -40,6 +44,22 @@ def _cached_client(secret_key: str, api_base: str) -> stripe.StripeClient:
         max_network_retries=RETRIES,
         http_client=stripe.RequestsClient(timeout=(CONNECT_SECONDS, ANSWER_SECONDS)),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page[T]:
+    """One page of a list, newest first, and whether older ones follow."""
+
+    items: list[T]
+    more: bool
+
+
+def page_params(since: datetime, after: str) -> Any:
+    return {
+        "limit": PAGE,
+        "created": {"gte": max(0, int(since.timestamp()))},
+        **({"starting_after": after} if after else {}),
+    }
 
 
 class Translated:

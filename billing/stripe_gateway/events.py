@@ -1,11 +1,14 @@
-"""Events of the provider: whether one of our secrets signed them."""
+"""Events of the provider: whether one of our secrets signed them, and the list of all that happened."""
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import stripe
 from django.conf import settings
+
+from billing.stripe_gateway.client import Page, Translated, client, page_params
 
 
 class BadSignature(Exception):
@@ -14,12 +17,13 @@ class BadSignature(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A verified event: ids, and the body as it came."""
+    """A verified event: ids, when it happened there in Unix seconds, and the body as it came."""
 
     id: str
     type: str
     kind: str
     object_id: str
+    created: int
     payload: dict[str, Any]
 
 
@@ -33,9 +37,19 @@ def verify_event(body: bytes, signature: str) -> Event:
             return _event(json.loads(body))
         except stripe.SignatureVerificationError:
             continue
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             break
     raise BadSignature
+
+
+def list_events(*, since: datetime, after: str = "") -> Page[Event]:
+    """A page of what happened from `since` on, newest first; `after` is the last id of the page before.
+
+    The provider keeps them for 30 days. Raises NotConfigured, Unavailable, Refused.
+    """
+    with Translated():
+        found = client().v1.events.list(page_params(since, after))
+        return Page(items=[_event(event.to_dict(for_json=True)) for event in found.data], more=found.has_more)
 
 
 def _event(payload: dict[str, Any]) -> Event:
@@ -44,5 +58,6 @@ def _event(payload: dict[str, Any]) -> Event:
         type=str(payload["type"]),
         kind=str(payload["data"]["object"].get("object", "")),
         object_id=str(payload["data"]["object"].get("id", "")),
+        created=int(payload.get("created") or 0),
         payload=payload,
     )
