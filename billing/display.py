@@ -48,6 +48,14 @@ def usd_text(nano_usd: int) -> str:
     return figure.strong + figure.quiet
 
 
+def cents_text(cents: int, currency: str = "usd") -> str:
+    """`€1,284.40` from minor units; a currency without a sign of its own is named behind."""
+    whole, rest = divmod(abs(cents), 100)
+    sign = {"usd": "$", "eur": "€", "gbp": "£"}.get(currency, "")
+    name = "" if sign else f" {currency.upper()}"
+    return f"{MINUS if cents < 0 else ''}{sign}{whole:,}.{rest:02d}{name}"
+
+
 def usd_exact(nano_usd: int) -> str:
     """`-1284.403118204`: all nine decimals without signs of currency, for exports and machines."""
     whole, rest = divmod(abs(nano_usd), NANO_USD_PER_USD)

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from billing import stripe_gateway, topups
 from billing.models import StripeEvent, TopUp
+from billing.reconciliation import payouts
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def _sync_charge(subject: Subject) -> None:
 SYNCS: dict[str, Callable[[Subject], None]] = {
     "checkout.session": _sync_session,
     "charge": _sync_charge,
+    "payout": lambda subject: payouts.sync(subject.id),
 }
 
 

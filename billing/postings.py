@@ -122,3 +122,28 @@ def top_up(
 def provider_fee(*, fee_nano_usd: int, currency: str = "usd") -> list[Transfer]:
     """The provider kept its fee from our balance there."""
     return [usd(Account(STRIPE_FEES), provider_balance(currency), fee_nano_usd)]
+
+
+def bank(currency: str = "usd") -> Account:
+    """Our bank accounts, kept apart by currency as the balance at the provider is."""
+    return Account(BANK, "" if currency == "usd" else currency)
+
+
+def payout(*, payout_id: str, value_nano_usd: int, currency: str = "usd") -> list[Transfer]:
+    """The provider sent part of our balance to the bank: it is on its way."""
+    return [usd(Account(PAYOUTS, payout_id), provider_balance(currency), value_nano_usd)]
+
+
+def payout_return(*, payout_id: str, value_nano_usd: int, currency: str = "usd") -> list[Transfer]:
+    """It came back, or never left: it stands on our balance at the provider again."""
+    return [usd(provider_balance(currency), Account(PAYOUTS, payout_id), value_nano_usd)]
+
+
+def payout_arrived(*, payout_id: str, value_nano_usd: int, currency: str = "usd") -> list[Transfer]:
+    """The bank shows it."""
+    return [usd(bank(currency), Account(PAYOUTS, payout_id), value_nano_usd)]
+
+
+def payout_left_bank(*, payout_id: str, value_nano_usd: int, currency: str = "usd") -> list[Transfer]:
+    """The bank sent it back after it had shown it."""
+    return [usd(Account(PAYOUTS, payout_id), bank(currency), value_nano_usd)]

@@ -6,10 +6,12 @@ import uuid
 from typing import Any
 
 from celery import Task, shared_task
+from django.conf import settings
 from kombu.exceptions import OperationalError
 
 from billing import documents, inbox, ledger, profiles, stripe_gateway, topups
 from billing.documents import archive, post, sellers
+from billing.reconciliation import tie_out
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,16 @@ def issue_documents() -> int:
 @shared_task
 def check_tax_ids() -> int:
     return profiles.check_waiting()
+
+
+@shared_task
+def poll_provider() -> dict[str, int]:
+    return tie_out.refresh() if settings.STRIPE_SECRET_KEY else {}
+
+
+@shared_task
+def tie_out_provider() -> bool:
+    return bool(settings.STRIPE_SECRET_KEY) and tie_out.run_when_due()
 
 
 @shared_task

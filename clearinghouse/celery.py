@@ -25,6 +25,8 @@ app.conf.update(
             "accounts.tasks.handle_approvals": 2.0,
             "billing.tasks.handle_stripe_events": 5.0,
             "billing.tasks.sweep_top_ups": 30.0,
+            "billing.tasks.poll_provider": 300.0,
+            "billing.tasks.tie_out_provider": 600.0,
             "billing.tasks.post_usage": 10.0,
             "billing.tasks.issue_documents": 10.0,
             "billing.tasks.end_grants": 10.0,

@@ -4,11 +4,19 @@ from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, Walle
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
 from billing.models.grants import Grant, GrantUse
 from billing.models.profiles import BillingProfile, TaxIdCheck, TaxIdKind, TaxIdState
-from billing.models.provider import StripeEvent
+from billing.models.provider import (
+    BalanceTransaction,
+    Payout,
+    ProviderCursor,
+    ProviderJournal,
+    StripeEvent,
+    TieOut,
+)
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
+    "BalanceTransaction",
     "BillingProfile",
     "Document",
     "DocumentCounter",
@@ -23,11 +31,15 @@ __all__ = [
     "LedgerAccount",
     "LegalEntity",
     "Markup",
+    "Payout",
+    "ProviderCursor",
     "ProviderCustomer",
+    "ProviderJournal",
     "StripeEvent",
     "TaxIdCheck",
     "TaxIdKind",
     "TaxIdState",
+    "TieOut",
     "TopUp",
     "Transfer",
     "Usage",
