@@ -167,6 +167,18 @@ INVARIANTS: dict[str, str] = {
         SELECT sum(greatest(0, c.net - d.net_cents) + greatest(0, c.tax - d.tax_cents)) FROM billing_document d
         JOIN (SELECT corrects_id, sum(net_cents) AS net, sum(tax_cents) AS tax FROM billing_document
               WHERE corrects_id IS NOT NULL GROUP BY 1) c ON c.corrects_id = d.id""",
+    # What the payment provider did with our balance there, once our journals tell of it, is what they tell.
+    "explained_movements_that_differ_from_their_journals_nano_usd": """
+        SELECT sum(abs(b.value - coalesce(m.moved, 0)))
+        FROM (SELECT subject, sum(value_nano_usd) AS value FROM billing_balancetransaction
+              GROUP BY subject HAVING bool_and(explained_at IS NOT NULL)) b
+        LEFT JOIN (SELECT t.subject, sum(v.moved_nano_usd) AS moved FROM billing_providerjournal p
+                   JOIN billing_balancetransaction t ON t.id = p.movement_id
+                   JOIN billing_providermove v ON v.journal_id = p.journal_id GROUP BY t.subject) m USING (subject)""",
+    # A movement is younger than an hour, or our journals tell of it.
+    "movements_at_the_provider_unexplained_for_an_hour": """
+        SELECT count(*) FROM billing_balancetransaction
+        WHERE explained_at IS NULL AND mirrored_at < clock_timestamp() - interval '1 hour'""",
 }
 
 

@@ -179,10 +179,10 @@ def _compare(standing: dict[str, int] | None) -> list[TieOut]:
         TieOut(
             currency=currency,
             movements=count,
-            net_cents=net,
+            net_cents=int(net),
             provider_cents=None if standing is None else standing.get(currency, 0),
-            value_nano_usd=value,
-            books_nano_usd=balance,
+            value_nano_usd=int(value),
+            books_nano_usd=int(balance),
             unexplained=open_movements,
             unmatched_journals=loose,
             oldest_at=oldest,
