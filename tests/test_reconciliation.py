@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Customer
-from billing import inbox, ledger, postings, topups
+from billing import inbox, ledger, postings, stripe_gateway, topups
 from billing.models import BalanceTransaction, Journal, Payout, ProviderCursor, ProviderJournal, StripeEvent, TieOut
 from billing.reconciliation import mirror, payouts, poller, tie_out
 from billing.stripe_gateway.client import client as at_provider
@@ -101,7 +101,7 @@ def test_a_gap_of_many_pages_is_read_on_where_the_provider_fell_silent(
     eventually(lambda: _events_there() >= 20)
     there = _events_there()
     reads = []
-    real = poller.stripe_gateway.list_events
+    real = stripe_gateway.list_events
 
     def breaking(**given: Any) -> Any:
         reads.append(given["after"])
@@ -109,7 +109,7 @@ def test_a_gap_of_many_pages_is_read_on_where_the_provider_fell_silent(
             psp.kill()
         return real(**given)
 
-    monkeypatch.setattr(poller.stripe_gateway, "list_events", breaking)
+    monkeypatch.setattr(stripe_gateway, "list_events", breaking)
     poller.poll()
     kept = StripeEvent.objects.count()
     cursor = ProviderCursor.objects.get(name="events")
@@ -270,16 +270,20 @@ def test_a_kind_nobody_follows_is_kept_and_marked_and_a_failing_event_waits_and_
     assert not inbox.try_again(poison.id)
 
 
-def test_one_look_at_an_object_answers_every_event_about_it(psp: Psp, payer: Customer) -> None:
+def test_one_look_at_an_object_answers_every_event_about_it(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     top_up = pay_in(psp, payer)
     eventually(lambda: poller.poll() and StripeEvent.objects.filter(type="charge.updated").exists())
-    asked = []
+    asked: list[str] = []
     real = inbox.SYNCS["charge"]
-    inbox.SYNCS["charge"] = lambda subject: (asked.append(subject.id), real(subject))[1]
-    try:
-        handle_all()
-    finally:
-        inbox.SYNCS["charge"] = real
+
+    def noted(subject: inbox.Subject) -> None:
+        asked.append(subject.id)
+        real(subject)
+
+    monkeypatch.setitem(inbox.SYNCS, "charge", noted)
+    handle_all()
     assert StripeEvent.objects.filter(kind="charge").count() == 2
     assert len(asked) == 1
     top_up.refresh_from_db()
@@ -321,10 +325,10 @@ def test_an_old_answer_never_brings_a_failed_payout_back(
     eventually(lambda: _settled() == 1)
     psp.advance(3 * DAY)
     payout_id = paid_out(psp, 500)
-    old = payouts.stripe_gateway.payout(payout_id)
+    old = stripe_gateway.payout(payout_id)
     psp.knob("POST", f"/sandbox/payouts/{payout_id}", {"status": "failed"})
     payouts.sync(payout_id)
-    monkeypatch.setattr(payouts.stripe_gateway, "payout", lambda _: old)
+    monkeypatch.setattr(stripe_gateway, "payout", lambda _: old)
     payouts.sync(payout_id)
     assert Payout.objects.get().status == "failed"
     assert cents_on(postings.PAYOUTS, payout_id) == 0
