@@ -8,6 +8,8 @@ from django.db.models.functions import Now
 from accounts.models import ApiKey, Customer, User
 from billing.fields import NanoUsdField, WeiField
 from billing.models import Journal
+from signing.models.recipients import LostDispute as LostDispute
+from signing.models.recipients import RecipientRule as RecipientRule
 
 
 class SignerSession(models.Model):
@@ -31,6 +33,12 @@ class SignerSession(models.Model):
     initial_pixels_per_unit = models.BigIntegerField()
     opened_at = models.DateTimeField()
     last_update = models.DateTimeField()
+    client_ip = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=200)
+    last_client_ip = models.GenericIPAddressField(null=True)
+    last_user_agent = models.CharField(max_length=200)
+    gateway_request_id = models.CharField(max_length=128)
+    attribution_source = models.CharField(max_length=64)
 
     class Meta:
         managed = False
@@ -173,21 +181,6 @@ class TreasuryTransaction(models.Model):
                 name="funds_something", condition=models.Q(deposit_wei__gt=0) | models.Q(reserve_wei__gt=0)
             ),
         ]
-
-
-class Recipient(models.Model):
-    """An address the operator listed for payment, or refuses to pay."""
-
-    class Standing(models.TextChoices):
-        LISTED = "listed", "Listed"
-        BLOCKED = "blocked", "Blocked"
-
-    address = models.CharField(max_length=42, unique=True)
-    label = models.CharField(max_length=120, blank=True)
-    standing = models.CharField(max_length=10, choices=Standing.choices)
-    reason = models.CharField(max_length=200, blank=True)
-    changed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
-    changed_at = models.DateTimeField(db_default=Now())
 
 
 class SenderKey(models.Model):
