@@ -66,6 +66,7 @@ MATRIX: dict[str, frozenset[str]] = {
         "stops.lift": (RISK,),
         "stops.lift_all": (TREASURY, RISK),
         "recipients.see": (SUPPORT, TREASURY, RISK),
+        "recipients.restrict": (RISK,),
         "recipients.ask": (RISK,),
         "recipients.decide": (RISK,),
         "risk.see": (SUPPORT, RISK),

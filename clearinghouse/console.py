@@ -59,7 +59,7 @@ NAVIGATION = [
             _item("Redemptions", "confirmation_number", "admin:signing_redemption_changelist"),
             _item("Events", "list_alt", "admin:signing_chainevent_changelist"),
             _item("Funding requests", "send", "admin:signing_treasurytransaction_changelist"),
-            _item("Recipients", "checklist", "admin:signing_recipient_changelist"),
+            _item("Recipients", "checklist", "recipients"),
         ],
     },
     {

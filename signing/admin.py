@@ -1,31 +1,25 @@
-"""The console's rooms about customers and the chain; all to look at but the list of recipients."""
+"""The console's rooms about customers and the chain; all to look at."""
 
-import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from allauth.account.models import EmailAddress, EmailConfirmation
 from allauth.mfa.models import Authenticator
-from django import forms
 from django.contrib import admin
 from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import admin as people
-from accounts import audit
 from accounts.models import Customer
 from billing import usage
 from billing.admin import EndlessAdmin, ReadOnlyAdmin, dollars, ether, shortened, when
 from billing.models import TopUp
 from signing import price_admin as price_admin
-from signing.models import ChainEvent, Recipient, Redemption, SignerSession, TreasuryTransaction
+from signing.models import ChainEvent, Redemption, SignerSession, TreasuryTransaction
 
 _SHOWN = 10
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 # These rooms come with a package and would show second factors and confirmation keys.
@@ -91,12 +85,13 @@ class SignerSessionAdmin(EndlessAdmin):
     )
     list_filter = ("kind", "opened_at")
     list_select_related = ("customer",)
-    search_fields = ("=id", "customer__name", "app", "orchestrator")
+    search_fields = ("=id", "customer__name", "app", "orchestrator", "=gateway_request_id")
     ordering = ("-opened_at",)
     fields = (
         *("id", "customer", "api_key", "app", "kind", "manifest_id", "orchestrator", "orchestrator_url", "recipient"),
         *("sender", "sequence", "sender_nonce", "balance_wei", "initial_price_per_unit", "initial_pixels_per_unit"),
-        *("opened_at", "last_update"),
+        *("opened_at", "client_ip", "user_agent", "last_update", "last_client_ip", "last_user_agent"),
+        *("gateway_request_id", "attribution_source"),
     )
 
 
@@ -188,86 +183,6 @@ class TreasuryTransactionAdmin(ReadOnlyAdmin):
         *("id", "kind", "sender", "deposit_wei", "reserve_wei", "requested_by", "requested_at", "status", "error"),
         *("from_address", "nonce", "tx_hash", "block_number", "gas_cost_wei", "gas_journal", "updated_at"),
     )
-
-
-class AddressField(forms.CharField):
-    """An Ethereum address, kept in lower case."""
-
-    def clean(self, value: object) -> str:
-        text = str(super().clean(value)).strip()
-        if not _ADDRESS.fullmatch(text):
-            raise forms.ValidationError("Must be 0x and 40 hexadecimal digits.")
-        return text.lower()
-
-
-if TYPE_CHECKING:
-    _RecipientForm = forms.ModelForm[Recipient]
-else:
-    _RecipientForm = forms.ModelForm  # the type checker subscripts the class, Python cannot
-
-
-class RecipientForm(_RecipientForm):
-    address = AddressField(max_length=60, widget=UnfoldAdminTextInputWidget)
-
-    class Meta:
-        model = Recipient
-        fields = ("address", "label", "standing", "reason")
-
-
-@admin.register(Recipient)
-class RecipientAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Who may be paid under the policy `listed`, and who never; in force within a second, told in the audit log."""
-
-    actions = None
-    form = RecipientForm
-    list_display = ("address", "label", "standing", "reason", "changed_by", when("changed_at", "Changed"))
-    list_filter = ("standing",)
-    list_select_related = ("changed_by",)
-    search_fields = ("address", "label")
-    ordering = ("-changed_at",)
-    fields = ("address", "label", "standing", "reason")
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        return ("address", "changed_by", "changed_at") if obj else ()
-
-    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        return (*self.fields, "changed_by", "changed_at") if obj else self.fields
-
-    def save_model(self, request: HttpRequest, obj: Recipient, form: RecipientForm, change: bool) -> None:
-        """The console has a transaction open around this, so that change and audit entry are one."""
-        assert request.user.is_authenticated, "the console lets nobody else in"
-        before = _standing(Recipient.objects.get(pk=obj.pk)) if change else {}
-        obj.changed_by, obj.changed_at = request.user, timezone.now()
-        if change:  # the web role may change these columns and no others
-            obj.save(update_fields=["label", "standing", "reason", "changed_by", "changed_at"])
-        else:
-            obj.save()
-        audit.write(
-            "recipient.changed" if change else "recipient.added",
-            subject=f"recipient:{obj.address}",
-            actor=request.user,
-            before=before,
-            after=_standing(obj),
-        )
-
-
-def _standing(recipient: Recipient) -> dict[str, str]:
-    return {"standing": recipient.standing, "label": recipient.label, "reason": recipient.reason}
 
 
 def _of_customer(customer_id: int) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def standing() -> QuerySet[RecipientRule]:
     return RecipientRule.objects.filter(lifted_at=None).select_related("set_by").order_by("-set_at", "-id")
 
 
+def stands(address: str, standing: str) -> bool:
+    """Whether this very rule is in force."""
+    return RecipientRule.objects.filter(address=address.lower(), standing=standing, lifted_at=None).exists()
+
+
 def lifted(*, limit: int) -> QuerySet[RecipientRule]:
     """The rules that are no longer in force, the last lifted first."""
     found = RecipientRule.objects.exclude(lifted_at=None).select_related("set_by", "lifted_by")

@@ -4,7 +4,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from billing import staff as finance
-from signing import staff, stops_staff
+from signing import recipients_staff, staff, stops_staff
 
 urlpatterns = [
     path("treasury/", staff.treasury, name="treasury"),
@@ -14,6 +14,9 @@ urlpatterns = [
     path("stops/", stops_staff.stops_page, name="stops"),
     path("stops/throw/", stops_staff.throw_stop, name="throw_stop"),
     path("stops/<int:stop_id>/lift/", stops_staff.lift_stop, name="lift_stop"),
+    path("recipients/", recipients_staff.recipients_page, name="recipients"),
+    path("recipients/rule/", recipients_staff.rule_recipient, name="rule_recipient"),
+    path("recipients/<int:rule_id>/lift/", recipients_staff.lift_rule, name="lift_rule"),
     path("finance/", finance.finance, name="finance"),
     path("finance/check/", finance.check_books, name="finance_check_books"),
     path("finance/<month:month>/", finance.month, name="finance_month"),
@@ -23,5 +26,6 @@ urlpatterns = [
     path("finance/<month:month>/trial-balance.csv", finance.trial_balance, name="finance_trial_balance"),
     path("staff/treasury/", RedirectView.as_view(pattern_name="treasury")),
     path("staff/stops/", RedirectView.as_view(pattern_name="stops")),
+    path("staff/recipients/", RedirectView.as_view(pattern_name="recipients")),
     path("staff/finance/", RedirectView.as_view(pattern_name="finance")),
 ]

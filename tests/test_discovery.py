@@ -28,7 +28,7 @@ from sandbox.orchestrator.terms import LV2V_MODEL, Terms
 from signing import tasks
 from signing.chain.ethereum import Chain
 from signing.discovery import reading, refresh
-from signing.models import Orchestrator, OrchestratorSource, Recipient, SenderIntroduction
+from signing.models import Orchestrator, OrchestratorSource, RecipientRule, SenderIntroduction
 from signing.pm.wire import orchestrator_info_digest
 from tests import chain_cast
 from tests.signer_stage import Client, HeldChain, Stage, running_signer
@@ -250,9 +250,9 @@ def test_whoever_may_not_be_paid_is_not_listed(stage: Stage, node_url: str, sett
     until(lambda: ask(gateway) == (503, "no_orchestrators"))
     stage.chain.change(active_recipients=frozenset({RECIPIENT}))
     listed(gateway, 1)
-    blocked = Recipient.objects.create(address="0x" + RECIPIENT.hex(), standing=Recipient.Standing.BLOCKED)
+    blocked = RecipientRule.objects.create(address="0x" + RECIPIENT.hex(), standing="frozen", reason="drill")
     until(lambda: ask(gateway) == (503, "no_orchestrators"))
-    blocked.delete()
+    RecipientRule.objects.filter(pk=blocked.pk).update(lifted_at=Now(), lift_reason="over")
     listed(gateway, 1)
     held, stage.chain.current = stage.chain.current, None
     until(lambda: ask(gateway) == (503, "chain_stale"))

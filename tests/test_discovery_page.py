@@ -16,7 +16,7 @@ from accounts.models import Customer
 from billing import ledger
 from billing.models import Markup
 from signing.discovery import prices
-from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, Recipient, Stop
+from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.signer_stage import HeldChain, running_signer
@@ -187,8 +187,8 @@ RULES: list[dict[str, Any]] = [
     {"policy": "any"},
     {"policy": "listed"},
     {"policy": "listed", "listed": [ALICE]},
-    {"blocked": [ALICE]},
-    {"policy": "any", "blocked": [BOB]},
+    {"frozen": [ALICE]},
+    {"policy": "any", "sanctioned": [BOB]},
     {"policy": "any", "stopped": [ALICE]},
     {"listed": [BOB], "stopped": [BOB]},
     {"max_price": 1674},
@@ -208,9 +208,9 @@ def test_people_and_gateways_are_shown_the_same_list(rules: dict[str, Any], sett
     orchestrator("quiet", None, runner("x", "5", "fixed"))
     orchestrator("old", info(ALICE), runner("x", "5", "fixed"), age_seconds=10_000)
     staff = builders.user()
-    for standing in ("listed", "blocked"):
+    for standing in ("listed", "frozen", "sanctioned"):
         for address in rules.get(standing, ()):
-            Recipient.objects.create(address=address.upper().replace("0X", "0x"), standing=standing)
+            RecipientRule.objects.create(address=address, standing=standing, reason="drill")
     for address in rules.get("stopped", ()):
         Stop.objects.create(scope="recipient", subject=address, reason="x", set_by=staff)
     if "capability" in rules:

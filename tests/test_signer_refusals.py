@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from accounts import holds
-from signing.models import Recipient
+from signing.models import RecipientRule
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256
 from tests import signer_stage
@@ -259,11 +259,16 @@ def test_nothing_is_signed_while_the_chain_cannot_be_read(stage: Stage) -> None:
     assert len(rows(owner)) == 1
 
 
+def rule(recipient: bytes, standing: str) -> RecipientRule:
+    return RecipientRule.objects.create(address="0x" + recipient.hex(), standing=standing, reason="drill")
+
+
 def test_recipients_are_paid_as_the_policy_says() -> None:
     listed, unlisted, blocked = b"\x21" * 20, b"\x22" * 20, b"\x23" * 20
     chain = HeldChain(active_recipients=frozenset({listed, unlisted, blocked}))
-    Recipient.objects.create(address="0x" + listed.hex(), standing="listed")
-    Recipient.objects.create(address="0x" + blocked.hex().upper(), standing="blocked")
+    rule(listed, "listed")
+    rule(blocked, "listed")
+    rule(blocked, "frozen")
     statuses: dict[str, list[int]] = {}
     for policy in ("registered", "listed", "any"):
         with running_signer(chain, RECIPIENT_POLICY=policy) as stage:
@@ -282,12 +287,12 @@ def test_recipients_are_paid_as_the_policy_says() -> None:
 def test_a_recipient_is_blocked_within_two_seconds(stage: Stage) -> None:
     gateway, _ = stage.gateway()
     assert gateway.pay(orchestrator=offer(), type="fixed").status == 200
-    Recipient.objects.create(address="0x" + signer_stage.RECIPIENT.hex(), standing="blocked")
+    rule(signer_stage.RECIPIENT, "frozen")
     blocked_at = time.monotonic()
     while (answer := gateway.pay(orchestrator=offer(), type="fixed")).status == 200:
         assert time.monotonic() - blocked_at < 2
         time.sleep(0.05)
-    assert answer.code == "recipient_blocked"
+    assert answer.code == "recipient_frozen"
 
 
 def test_the_policy_any_takes_every_round() -> None:

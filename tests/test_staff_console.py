@@ -17,7 +17,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import ApiKey, AuditEntry, Customer, Membership, User
 from billing import ledger
 from billing.models import EthUsdRate, Journal, LedgerAccount, Markup, StripeEvent, TopUp, Usage
-from signing.models import ChainEvent, PriceCeiling, Recipient, Redemption, SignerSession, TreasuryTransaction
+from signing.models import ChainEvent, PriceCeiling, Redemption, SignerSession, TreasuryTransaction
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.test_staff_treasury import SENDER, price, redemption, snapshot, staff_member, wish
@@ -70,7 +70,7 @@ def furnished(settings: Settings) -> Customer:
 
 
 def test_the_console_holds_these_rooms_and_no_other() -> None:
-    assert set(admin.site._registry) == MONEY | CHAIN | PEOPLE | PRICES | {Recipient}
+    assert set(admin.site._registry) == MONEY | CHAIN | PEOPLE | PRICES
 
 
 @pytest.mark.parametrize("model", ROOMS, ids=lambda model: model.__name__)
@@ -160,38 +160,6 @@ def test_a_journal_is_shown_with_its_transfers(staff: Client, furnished: Custome
     assert "$3.450000000" in page
 
 
-# -- recipients --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db
-def test_a_recipient_is_listed_blocked_and_told_of_in_the_audit_log(staff: Client) -> None:
-    answer = staff.post(
-        address(Recipient, "add"), {"address": f" {RECIPIENT} ", "label": "north", "standing": "listed", "reason": ""}
-    )
-    assert answer.status_code == 302
-    row = Recipient.objects.get()
-    assert (row.address, row.standing) == (RECIPIENT.lower(), "listed")
-    assert row.changed_by is not None
-    change = {"address": "0x" + "00" * 20, "label": "north", "standing": "blocked", "reason": "took and gave nothing"}
-    assert staff.post(address(Recipient, "change", row.pk), change).status_code == 302
-    row.refresh_from_db()
-    assert (row.address, row.standing) == (RECIPIENT.lower(), "blocked"), "an address is never swapped for another"
-    added, changed = AuditEntry.objects.filter(subject=f"recipient:{row.address}").order_by("id")
-    assert (added.action, changed.action) == ("recipient.added", "recipient.changed")
-    assert changed.before["standing"] == "listed"
-    assert changed.after == {"standing": "blocked", "label": "north", "reason": "took and gave nothing"}
-    assert staff.post(address(Recipient, "delete", row.pk), {"post": "yes"}).status_code == 403
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("wrong", ["", "0x", "north.eth", "0x" + "ab" * 19, "0x" + "zz" * 20, "ab" * 20])
-def test_only_an_address_can_be_listed(staff: Client, wrong: str) -> None:
-    answer = staff.post(address(Recipient, "add"), {"address": wrong, "standing": "listed"})
-    assert answer.status_code == 200
-    assert not Recipient.objects.exists()
-    assert not AuditEntry.objects.filter(action__startswith="recipient").exists()
-
-
 # -- with the rights of the web process, which are few -------------------------------------------------------
 
 
@@ -199,10 +167,6 @@ def test_only_an_address_can_be_listed(staff: Client, wrong: str) -> None:
 def test_the_staff_pages_need_no_more_than_the_rights_of_the_web_process(staff: Client, furnished: Customer) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL ROLE clearinghouse_web")
-    listed = {"address": RECIPIENT, "label": "", "standing": "listed", "reason": ""}
-    assert staff.post(address(Recipient, "add"), listed).status_code == 302
-    row = Recipient.objects.get()
-    assert staff.post(address(Recipient, "change", row.pk), {**listed, "standing": "blocked"}).status_code == 302
     assert staff.post("/treasury/fund/", wish()).status_code == 302
     assert staff.get("/treasury/").status_code == 200
     month = f"{timezone.now():%Y-%m}"
@@ -216,7 +180,6 @@ def test_the_staff_pages_need_no_more_than_the_rights_of_the_web_process(staff: 
             assert staff.get(address(model, "changelist")).status_code == 200
     with connection.cursor() as cursor:
         cursor.execute("RESET ROLE")
-    assert Recipient.objects.get().standing == "blocked"
 
 
 # -- seen with eyes ----------------------------------------------------------------------------------------
@@ -242,7 +205,7 @@ def test_staff_pages_fit_a_phone_and_a_desk_without_a_word_on_the_console(
 ) -> None:
     watch = Watch(page, origin=live_server.url)
     redemption_list, customer = address(Redemption, "changelist"), address(Customer, "change", furnished.pk)
-    for path in ("/treasury/", "/finance/", "/staff/", redemption_list, customer, address(Recipient, "add")):
+    for path in ("/treasury/", "/finance/", "/staff/", redemption_list, customer):
         for size in (PHONE, DESK):
             for scheme in ("light", "dark"):
                 page.set_viewport_size(size)

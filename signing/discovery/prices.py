@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils import timezone
 
 from billing.models import EthUsdRate, Markup
@@ -16,7 +15,7 @@ from signing.discovery import document, offers, sources
 from signing.discovery.addresses import owners
 from signing.discovery.document import PIXELS_PER_SECOND, SECONDS_PER_HOUR, Ceiling, Entry, Filters, Rules
 from signing.discovery.offers import Capability, Runner
-from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, Recipient, Stop
+from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
 from signing.pm.price_list import Ceiling as PriceLimit
 from signing.pm.price_list import PriceList
 
@@ -124,14 +123,16 @@ def _young(row: Orchestrator) -> document.Orchestrator:
 
 def _payable(recipients: set[str], registered: set[str]) -> frozenset[str]:
     """As signing.signer.recipients decides for each payment."""
-    standings = dict(Recipient.objects.annotate(lower=Lower("address")).values_list("lower", "standing"))
+    rules = RecipientRule.objects.filter(lifted_at=None)
+    listed = set(rules.filter(standing=RecipientRule.Standing.LISTED).values_list("address", flat=True))
+    shut = (RecipientRule.Standing.FROZEN, RecipientRule.Standing.SANCTIONED)
+    blocked = set(rules.filter(standing__in=shut).values_list("address", flat=True))
     stopped = set(Stop.objects.filter(scope=Stop.Scope.RECIPIENT, lifted_at=None).values_list("subject", flat=True))
     allowed = {
         "any": recipients,
         "registered": recipients & registered,
-        "listed": {each for each in recipients if standings.get(each) == Recipient.Standing.LISTED},
+        "listed": recipients & listed,
     }[settings.RECIPIENT_POLICY]
-    blocked = {each for each, standing in standings.items() if standing == Recipient.Standing.BLOCKED}
     return frozenset(allowed - blocked - stopped)
 
 

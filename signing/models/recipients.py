@@ -34,12 +34,11 @@ class RecipientRule(models.Model):
             models.UniqueConstraint(
                 fields=["address", "standing"], condition=models.Q(lifted_at=None), name="one_standing_rule"
             ),
-            models.CheckConstraint(
-                name="rule_of_an_address", condition=models.Q(address__regex=r"^0x[0-9a-f]{40}$")
-            ),
+            models.CheckConstraint(name="rule_of_an_address", condition=models.Q(address__regex=r"^0x[0-9a-f]{40}$")),
             models.CheckConstraint(
                 name="rule_lifted_for_a_reason",
-                condition=models.Q(lifted_at=None, lift_reason="") | (models.Q(lifted_at__isnull=False) & ~models.Q(lift_reason="")),
+                condition=models.Q(lifted_at=None, lift_reason="")
+                | (models.Q(lifted_at__isnull=False) & ~models.Q(lift_reason="")),
             ),
         ]
         indexes = [models.Index(fields=["address", "-id"], name="rule_by_address")]

@@ -54,6 +54,8 @@ _LONGEST_STATE = 16 * 1024
 _LONGEST_SIG = 128
 _LONGEST_APP = 256
 _LONGEST_KIND = 64
+_LONGEST_REQUEST_ID = 128
+_LONGEST_SOURCE = 64
 _MANIFEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HASH_OF_NOTHING = keccak256(b"")
 
@@ -67,7 +69,8 @@ class PaymentRequest(NamedTuple):
 
     `state` is None for a new session, `manifest_id` and `app` are empty when absent, `kind` is the raw
     job type. `max_price` has the members `parse_max_price` reads. `capabilities` are normalised bytes.
-    `digest` is equal for two bodies of the same meaning.
+    `digest` is equal for two bodies of the same meaning; what a gateway calls the work, `gateway_request_id` and
+    `attribution_source`, is no part of that.
     """
 
     orchestrator: OrchestratorInfo
@@ -80,6 +83,8 @@ class PaymentRequest(NamedTuple):
     capabilities: bytes | None
     models: tuple[tuple[int, str], ...]
     digest: bytes
+    gateway_request_id: str = ""
+    attribution_source: str = ""
 
 
 def parse_request(body: bytes) -> PaymentRequest:
@@ -113,6 +118,8 @@ def parse_request(body: bytes) -> PaymentRequest:
         capabilities=normalise_capabilities(capabilities) if capabilities else None,
         models=capability_models(capabilities) if capabilities else (),
         digest=_digest(offer, state, manifest_id, app, in_pixels, kind, max_price, capabilities),
+        gateway_request_id=_note(members, "gatewayrequestid", _LONGEST_REQUEST_ID),
+        attribution_source=_note(members, "attributionsource", _LONGEST_SOURCE),
     )
 
 
@@ -188,6 +195,14 @@ def _max_price(members: Mapping[str, object]) -> dict[str, str] | None:
         "currency": text_member(given, "currency"),
         "unit": text_member(given, "unit"),
     }
+
+
+def _note(members: Mapping[str, object], name: str, longest: int) -> str:
+    """A text for reports only, cut; whatever is none is passed over as any member nobody knows."""
+    value = members.get(name)
+    if not isinstance(value, str):
+        return ""
+    return "".join(character for character in value[:longest] if character.isprintable())
 
 
 def _check_labels(manifest_id: str, app: str, kind: str) -> None:

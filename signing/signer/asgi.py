@@ -96,7 +96,7 @@ class Signer:
 
     async def _generate_live_payment(self, scope: Scope, receive: Receive) -> bytes:
         visitor = await self._gate.enter(scope)
-        return await self._payments.pay(visitor.caller, await _read_body(scope, receive))
+        return await self._payments.pay(visitor, await _read_body(scope, receive))
 
     async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
         await self._gate.enter(scope)

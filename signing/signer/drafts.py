@@ -13,6 +13,7 @@ from signing.pm.state import pm_session_id, seal
 from signing.pm.tickets import Ticket, expected_value, ticket_hashes
 from signing.pm.wire import PaymentRequest, TicketParams
 from signing.signer.authentication import Caller
+from signing.signer.gate import Visitor
 from signing.signer.keystore import SigningKey
 from signing.signer.price_rules import PriceRules
 from signing.signer.refusals import RefreshSession, Refused, Unavailable
@@ -42,12 +43,16 @@ class Work:
     """A payment to be made: who asks by which key, what, in which session, and what is known of chain and rate."""
 
     key: SigningKey
-    caller: Caller
+    visitor: Visitor
     request: PaymentRequest
     session: Session
     digest: bytes
     view: ChainView
     rate_id: int
+
+    @property
+    def caller(self) -> Caller:
+        return self.visitor.caller
 
     @property
     def counter(self) -> bytes:
@@ -144,6 +149,10 @@ class Drafting:
             "win_prob": params.win_prob,
             "creation_round": creation_round,
             "creation_round_block_hash": creation_hash.hex(),
+            "client_ip": work.visitor.address or None,
+            "user_agent": work.visitor.user_agent,
+            "gateway_request_id": request.gateway_request_id,
+            "attribution_source": request.attribution_source,
         }
         return Draft(answer.encode(), row, work.counter, last_nonce)
 

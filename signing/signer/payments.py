@@ -11,10 +11,10 @@ from signing.pm import ceilings, quotes, wire
 from signing.pm.orchestrator_info import OrchestratorInfo
 from signing.pm.wire import PaymentRequest
 from signing.signer import refusals, sessions
-from signing.signer.authentication import Caller
 from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
 from signing.signer.drafts import Draft, Drafting, Terms, Work, answer_text, look
+from signing.signer.gate import Visitor
 from signing.signer.nonces import Nonces
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
@@ -63,8 +63,9 @@ class Payments:
         self._nonces = Nonces()
         self._turns = sessions.Turns()
 
-    async def pay(self, caller: Caller, body: bytes) -> bytes:
+    async def pay(self, visitor: Visitor, body: bytes) -> bytes:
         """The JSON answer to a payment request: the stored one when it was asked before."""
+        caller = visitor.caller
         if not caller.is_active:
             raise refusals.of_commit("account_frozen")
         try:
@@ -72,7 +73,7 @@ class Payments:
             _check_text(request)
             session = sessions.presented(request, caller.customer_id, self._mac_keys)
             async with asyncio.timeout(_MOST_SECONDS), self._turns.take(session):
-                return await self._pay(caller, request, session)
+                return await self._pay(visitor, request, session)
         except TimeoutError:
             raise Unavailable("busy", "the payment could not be committed in time, try again") from None
         except ceilings.TicketParamsExpired:
@@ -82,9 +83,9 @@ class Payments:
         except ChainUnavailable as error:
             raise Unavailable(error.reason_code, str(error)) from None
 
-    async def _pay(self, caller: Caller, request: PaymentRequest, session: Session) -> bytes:
+    async def _pay(self, visitor: Visitor, request: PaymentRequest, session: Session) -> bytes:
         """Draft from what is known, commit, and where the row knows better go round with its values."""
-        digest = sessions.content_digest(request)
+        caller, digest = visitor.caller, sessions.content_digest(request)
         key = await self._senders.key_of(caller)
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
@@ -93,7 +94,7 @@ class Payments:
             await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
             await self._price_rules.refresh()
             rate_id = await self._rates.row_of(view.rate)
-            work = Work(key, caller, request, session, digest, view, rate_id)
+            work = Work(key, visitor, request, session, digest, view, rate_id)
             if key.is_local:
                 draft = self._draft(work)
                 waiting = self._enqueue(draft)

@@ -1,4 +1,4 @@
-"""Who may be paid: the operator's policy, registered orchestrators, and addresses staff listed, blocked or stopped."""
+"""Who may be paid: the operator's policy, registered orchestrators, and what staff ruled or stopped."""
 
 from collections.abc import Mapping
 
@@ -7,35 +7,57 @@ from signing.signer.database import Database
 from signing.signer.fresh import Fresh
 from signing.signer.refusals import Refused
 
-# Of one address the later row counts: a stop comes before what staff wrote on the list.
 _STANDINGS = """
-    SELECT lower(address), standing FROM signing_recipient
+    SELECT address, standing FROM signing_recipientrule WHERE lifted_at IS NULL
     UNION ALL SELECT subject, 'stopped' FROM signing_stop WHERE scope = 'recipient' AND lifted_at IS NULL
 """
+# Lists of sanctions are long. Rows are only added, and lifted once: while these numbers stand, so does the rest.
+_COUNTS = """
+    SELECT count(*), count(lifted_at), (SELECT count(*) FROM signing_stop), (SELECT count(lifted_at) FROM signing_stop)
+    FROM signing_recipientrule
+"""
+# The strictest first: of several that hold for one address it is told.
+_REFUSALS = (
+    ("stopped", "recipient_stopped", "the operator stopped payments to the ticket's recipient"),
+    ("sanctioned", "recipient_sanctioned", "the ticket's recipient is on a list of sanctions, nobody may pay it"),
+    ("frozen", "recipient_frozen", "the operator froze payments to the ticket's recipient"),
+)
+
+type Standings = Mapping[str, frozenset[str]]
 
 
 class Recipients:
-    """The operator's list, read again once a second while payments come."""
+    """The operator's rules, read again once a second while payments come."""
 
     def __init__(self, database: Database, policy: str) -> None:
         self.policy = policy
         self._database = database
-        self._fresh: Fresh[Mapping[str, str]] = Fresh(self._read, empty={})
+        self._counts: tuple[int, ...] = ()
+        self._fresh: Fresh[Standings] = Fresh(self._read, empty={})
 
     async def check(self, recipient: bytes, registered: frozenset[bytes]) -> None:
         """Raises Refused (403) for a recipient that may not be paid, or DatabaseUnavailable."""
-        standing = (await self._fresh.get()).get(address_text(recipient))
-        if standing == "stopped":
-            raise Refused(403, "recipient_stopped", "the operator stopped payments to the ticket's recipient")
-        if standing == "blocked":
-            raise Refused(403, "recipient_blocked", "the ticket's recipient is blocked")
-        if self.policy == "listed" and standing != "listed":
+        standings = (await self._fresh.get()).get(address_text(recipient), frozenset())
+        for standing, code, message in _REFUSALS if standings else ():
+            if standing in standings:
+                raise Refused(403, code, message)
+        if self.policy == "listed" and "listed" not in standings:
             raise Refused(403, "recipient_not_listed", "the ticket's recipient is not listed")
         if self.policy == "registered" and recipient not in registered:
             raise Refused(
                 403, "recipient_not_registered", "the ticket's recipient is no active registered orchestrator"
             )
 
-    async def _read(self) -> Mapping[str, str]:
-        rows = await self._database.fetch(_STANDINGS)
-        return {str(address): str(standing) for address, standing in rows}
+    def standings(self, address: str) -> frozenset[str]:
+        """What was ruled about a lower-case address, as last read."""
+        return self._fresh.last.get(address, frozenset())
+
+    async def _read(self) -> Standings:
+        counts = (await self._database.fetch(_COUNTS))[0]
+        if counts == self._counts:
+            return self._fresh.last
+        found: dict[str, set[str]] = {}
+        for address, standing in await self._database.fetch(_STANDINGS):
+            found.setdefault(str(address), set()).add(str(standing))
+        self._counts = counts
+        return {address: frozenset(standings) for address, standings in found.items()}

@@ -15,7 +15,8 @@ WITH asked AS MATERIALIZED (
         app text, kind text, manifest_id text, rand_hash text, first_nonce bigint, tickets int, balance text,
         price_per_unit bigint, pixels_per_unit bigint, digest text, answer text, label text,
         billed_units numeric, fee_wei numeric, cost_wei numeric, rate bigint, markup_bps int,
-        face_value_wei numeric, win_prob numeric, creation_round bigint, creation_round_block_hash text
+        face_value_wei numeric, win_prob numeric, creation_round bigint, creation_round_block_hash text,
+        client_ip inet, user_agent text, gateway_request_id text, attribution_source text
     )) WITH ORDINALITY AS payment
 ), judged AS (
     SELECT asked.ordinality, asked.customer, coalesce(
@@ -75,18 +76,24 @@ WITH asked AS MATERIALIZED (
     INSERT INTO signing_session (
         customer_id, id, api_key_id, sender, orchestrator, orchestrator_url, recipient, app, kind, manifest_id,
         sequence, recipient_rand_hash, sender_nonce, balance_wei, initial_price_per_unit, initial_pixels_per_unit,
-        opened_at, last_update, opening_digest, opening_rand_hash, last_digest, last_answer
+        opened_at, last_update, opening_digest, opening_rand_hash, last_digest, last_answer,
+        client_ip, user_agent, last_client_ip, last_user_agent, gateway_request_id, attribution_source
     )
     SELECT customer, session, api_key, sender, orchestrator, orchestrator_url, recipient, app, kind, manifest_id,
            0, rand, last_nonce, balance, price_per_unit, pixels_per_unit,
-           moment, moment, content, rand, content, convert_to(answer, 'UTF8')
+           moment, moment, content, rand, content, convert_to(answer, 'UTF8'),
+           client_ip, coalesce(user_agent, ''), client_ip, coalesce(user_agent, ''),
+           coalesce(gateway_request_id, ''), coalesce(attribution_source, '')
     FROM paid WHERE presented IS NULL
 ), continued AS (
     UPDATE signing_session s SET
         api_key_id = paid.api_key, orchestrator_url = paid.orchestrator_url, recipient = paid.recipient,
         kind = paid.kind, manifest_id = paid.manifest_id, sequence = paid.expected + 1,
         recipient_rand_hash = paid.rand, sender_nonce = paid.last_nonce, balance_wei = paid.balance,
-        last_update = paid.moment, last_digest = paid.content, last_answer = convert_to(paid.answer, 'UTF8')
+        last_update = paid.moment, last_digest = paid.content, last_answer = convert_to(paid.answer, 'UTF8'),
+        last_client_ip = paid.client_ip, last_user_agent = coalesce(paid.user_agent, ''),
+        gateway_request_id = coalesce(nullif(paid.gateway_request_id, ''), s.gateway_request_id),
+        attribution_source = coalesce(nullif(paid.attribution_source, ''), s.attribution_source)
     FROM paid WHERE paid.presented IS NOT NULL AND s.customer_id = paid.customer AND s.id = paid.session
 ), issued AS (
     INSERT INTO signing_payment (
@@ -156,7 +163,8 @@ BEGIN
         app text, kind text, manifest_id text, rand_hash text, first_nonce bigint, tickets int, balance text,
         price_per_unit bigint, pixels_per_unit bigint, digest text, answer text, label text,
         billed_units numeric, fee_wei numeric, cost_wei numeric, rate bigint, markup_bps int,
-        face_value_wei numeric, win_prob numeric, creation_round bigint, creation_round_block_hash text
+        face_value_wei numeric, win_prob numeric, creation_round bigint, creation_round_block_hash text,
+        client_ip inet, user_agent text, gateway_request_id text, attribution_source text
     )) WITH ORDINALITY AS payments ORDER BY ordinality LOOP
         IF p.ordinality = ANY (plain) THEN
             results := results || '{"outcome": "committed"}'::jsonb;
@@ -232,19 +240,25 @@ BEGIN
                 customer_id, id, api_key_id, sender, orchestrator, orchestrator_url, recipient, app, kind,
                 manifest_id, sequence, recipient_rand_hash, sender_nonce, balance_wei, initial_price_per_unit,
                 initial_pixels_per_unit, opened_at, last_update, opening_digest, opening_rand_hash, last_digest,
-                last_answer
+                last_answer, client_ip, user_agent, last_client_ip, last_user_agent, gateway_request_id,
+                attribution_source
             ) VALUES (
                 p.customer, p.session, p.api_key, p.sender, p.orchestrator, p.orchestrator_url, p.recipient, p.app,
                 p.kind, p.manifest_id, 0, decode(p.rand_hash, 'hex'), p.first_nonce + p.tickets - 1, p.balance,
                 p.price_per_unit, p.pixels_per_unit, moment, moment, decode(p.digest, 'hex'),
-                decode(p.rand_hash, 'hex'), decode(p.digest, 'hex'), convert_to(p.answer, 'UTF8'));
+                decode(p.rand_hash, 'hex'), decode(p.digest, 'hex'), convert_to(p.answer, 'UTF8'),
+                p.client_ip, coalesce(p.user_agent, ''), p.client_ip, coalesce(p.user_agent, ''),
+                coalesce(p.gateway_request_id, ''), coalesce(p.attribution_source, ''));
         ELSE
             UPDATE signing_session SET
                 api_key_id = p.api_key, orchestrator_url = p.orchestrator_url, recipient = p.recipient,
                 kind = p.kind, manifest_id = p.manifest_id, sequence = p.expected + 1,
                 recipient_rand_hash = decode(p.rand_hash, 'hex'), sender_nonce = p.first_nonce + p.tickets - 1,
                 balance_wei = p.balance, last_update = moment, last_digest = decode(p.digest, 'hex'),
-                last_answer = convert_to(p.answer, 'UTF8')
+                last_answer = convert_to(p.answer, 'UTF8'),
+                last_client_ip = p.client_ip, last_user_agent = coalesce(p.user_agent, ''),
+                gateway_request_id = coalesce(nullif(p.gateway_request_id, ''), held.gateway_request_id),
+                attribution_source = coalesce(nullif(p.attribution_source, ''), held.attribution_source)
             WHERE customer_id = p.customer AND id = p.session;
         END IF;
         INSERT INTO signing_payment (

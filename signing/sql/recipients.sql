@@ -1,6 +1,7 @@
 -- Rules about recipients: written by staff through the web, by the worker for lost disputes, obeyed by signers.
 GRANT SELECT, INSERT ON signing_recipientrule TO clearinghouse_web, clearinghouse_worker;
-GRANT UPDATE (lifted_by_id, lifted_at, lift_reason) ON signing_recipientrule TO clearinghouse_web;
+GRANT UPDATE (lifted_by_id, lifted_at, lift_reason) ON signing_recipientrule
+    TO clearinghouse_web, clearinghouse_worker;
 GRANT SELECT ON signing_recipientrule TO clearinghouse_signer;
 GRANT SELECT, INSERT ON signing_lostdispute TO clearinghouse_worker;
 GRANT SELECT ON signing_lostdispute TO clearinghouse_web;
@@ -31,12 +32,3 @@ ON CONFLICT DO NOTHING;
 REVOKE ALL ON signing_recipient FROM clearinghouse_web, clearinghouse_worker, clearinghouse_signer;
 GRANT SELECT ON signing_recipient TO clearinghouse_web, clearinghouse_worker, clearinghouse_signer;
 COMMENT ON TABLE signing_recipient IS 'Superseded by signing_recipientrule, which took its rows over; nothing reads it.';
-
--- Where sessions come from, and what their gateways call the work.
-ALTER TABLE signing_session
-    ADD COLUMN client_ip inet,
-    ADD COLUMN user_agent varchar(200) NOT NULL DEFAULT '',
-    ADD COLUMN last_client_ip inet,
-    ADD COLUMN last_user_agent varchar(200) NOT NULL DEFAULT '',
-    ADD COLUMN gateway_request_id varchar(128) NOT NULL DEFAULT '',
-    ADD COLUMN attribution_source varchar(64) NOT NULL DEFAULT '';

@@ -17,7 +17,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the file, or - for stdin")
         parser.add_argument("--source", required=True, help="the list's name, such as OFAC; rules remember it")
-        parser.add_argument("--withdraw", action="store_true", help="also lift what this list named before and no longer")
+        parser.add_argument(
+            "--withdraw", action="store_true", help="also lift what this list named before and no longer"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         source = options["source"]
