@@ -48,6 +48,7 @@ STAFF = [
     ("treasury", "vault", "Treasury"),
     ("finance", "ledger", "Finance"),
     ("stops", "lock", "Kill switch"),
+    ("recipients", "ticket", "Recipients"),
     ("admin:index", "people", "Console"),
 ]
 SETTINGS = ("settings", "gear", "Settings")

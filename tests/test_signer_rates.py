@@ -101,6 +101,14 @@ def test_an_address_that_tries_keys_is_told_to_wait_and_good_keys_behind_it_are_
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_good_key_that_arrives_many_times_at_once_is_no_guess() -> None:
+    with running_signer(BAD_KEYS_PER_MINUTE=2) as stage:
+        client, _ = stage.gateway()
+        answers = client.pay_all([{"orchestrator": offer(price=(1, 1)), "type": "fixed"} for _ in range(24)])
+        assert {answer.status for answer in answers} == {200}
+
+
+@pytest.mark.django_db(transaction=True)
 def test_nobody_vouches_for_a_client_unless_the_operator_names_the_proxy() -> None:
     with running_signer(BAD_KEYS_PER_MINUTE=3) as stage:
         client, _ = stage.gateway()

@@ -75,10 +75,10 @@ class Authentication:
             raise NotAuthenticated("an API key is needed: Authorization: Bearer <key>", "missing_api_key")
         return api_keys.digest(key[: _LONGEST_KEY + 1])
 
-    def was_good(self, digest: bytes) -> bool:
-        """Whether somebody's key had this digest when it was looked up last."""
+    def is_expected(self, digest: bytes) -> bool:
+        """Whether this was somebody's key when it was looked up last, or is just being looked up."""
         known = self._known.get(digest)
-        return known is not None and known.caller is not None
+        return (known is not None and known.caller is not None) or digest in self._wanted
 
     async def find(self, digest: bytes) -> Caller | None:
         """Whose key this is; None for an unknown one or a revoked one. Raises DatabaseUnavailable."""

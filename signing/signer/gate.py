@@ -73,17 +73,18 @@ class Gate:
         """A key that was good a while ago is looked up whatever else comes from its address."""
         digest = self._authentication.digest_of(authorization)
         neighbours = neighbourhood(address)
-        was_good = self._authentication.was_good(digest)
-        # The token is taken before the look, so that many guesses at once are no more than many in a row.
-        wait = 0.0 if was_good else self._bad_keys.take(neighbours)
+        # The token is taken before the look, so that many guesses at once are no more than many in a row; whoever
+        # comes with a key that is just being looked up waits for the same look.
+        is_guess = not self._authentication.is_expected(digest)
+        wait = self._bad_keys.take(neighbours) if is_guess else 0.0
         if wait:
             raise TooMany("too_many_bad_keys", "too many unknown API keys came from this address, ask later", wait)
         caller = await self._authentication.find(digest)
         if caller is None:
-            if was_good:
+            if not is_guess:
                 self._bad_keys.take(neighbours)
             raise NotAuthenticated("the API key is unknown or was revoked", "invalid_api_key")
-        if not was_good:
+        if is_guess:
             self._bad_keys.give_back(neighbours)
         return caller
 

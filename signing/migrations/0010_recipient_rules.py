@@ -12,7 +12,7 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("signing", "0008_plain_payments"),
+        ("signing", "0009_refusal_details"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
