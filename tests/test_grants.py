@@ -411,7 +411,6 @@ def test_what_wallets_held_before_grants_existed_becomes_grants_of_exactly_that(
     sql = (Path(check_books.__file__).parent / "sql" / "promo_and_age.sql").read_text()
     move = sql[sql.index("-- What wallets held until now") :]
     with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("DELETE FROM billing_grantuse; DELETE FROM billing_grant")
         cursor.execute("SET session_replication_role = DEFAULT")
@@ -458,7 +457,6 @@ def _time_passes(*, days: float) -> None:
 def _in_the_past(statement: str, parameter: int | str) -> None:
     """Changes what the triggers of the books would refuse, as if it had been so."""
     with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(statement, [parameter])
         cursor.execute("SET session_replication_role = DEFAULT")
