@@ -43,7 +43,12 @@ WORK = [
     ("orchestrators", "live", "Orchestrators"),
     ("api_keys", "key", "API keys"),
 ]
-MONEY = [("wallet", "wallet", "Wallet"), ("statements", "doc", "Statements"), ("documents", "ticket", "Documents")]
+MONEY = [
+    ("wallet", "wallet", "Wallet"),
+    ("budgets", "lock", "Budgets"),
+    ("statements", "doc", "Statements"),
+    ("documents", "ticket", "Documents"),
+]
 STAFF = [
     ("treasury", "vault", "Treasury"),
     ("finance", "ledger", "Finance"),

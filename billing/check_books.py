@@ -68,6 +68,16 @@ INVARIANTS: dict[str, str] = {
         SELECT sum(abs(g.amount_nano_usd - g.remaining_nano_usd - coalesce(u.total, 0))) FROM billing_grant g
         LEFT JOIN (SELECT grant_id, sum(amount_nano_usd) AS total FROM billing_grantuse GROUP BY grant_id) u
             ON u.grant_id = g.id""",
+    # A budget that stands has counted what was charged since its period began.
+    "budgets_differ_from_usage_nano_usd": """
+        SELECT sum(abs(b.spent_nano_usd - coalesce((
+            SELECT sum(charge_nano_usd) FROM billing_usage_by_day u
+            WHERE u.customer_id = b.customer_id AND u.day >= b.period_start
+              AND u.api_key_id = coalesce(b.api_key_id, u.api_key_id)), 0)))
+        FROM billing_budget b WHERE b.lifted_at IS NULL""",
+    "wallets_that_do_not_know_their_budgets": """
+        SELECT count(*) FROM billing_wallet w WHERE w.has_budgets <> EXISTS (
+            SELECT 1 FROM billing_budget b WHERE b.customer_id = w.customer_id AND b.lifted_at IS NULL)""",
     # Promotional credit is never revenue net: what usage credits to 4000 for it, 4900 takes back.
     "promotional_credit_used_differs_from_account_4900_nano_usd": """
         SELECT abs(coalesce((SELECT sum(promo_nano_usd) FROM billing_usage WHERE journal_id IS NOT NULL), 0)

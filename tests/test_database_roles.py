@@ -17,6 +17,7 @@ FORBIDDEN = {
         "SELECT billing_take(1, 5, 'refund', 'x', now(), '', '[]', '')",
         "SELECT billing_grant_promo(1, 5, 'x', now(), '', 'launch', 50, NULL)",
         "SELECT billing_lock_wallet(1)",
+        "UPDATE billing_budget SET limit_nano_usd = 1",
         "SELECT billing_settle(1)",
         "SELECT billing_draw(1, 1, 1, 'paid', NULL, '')",
         "SELECT billing_expire_grants(1)",
@@ -80,6 +81,8 @@ FORBIDDEN = {
         "SELECT billing_grant_promo(1, 5, 'x', now(), '', 'launch', 50, NULL)",
         "SELECT billing_lock_wallet(1)",
         "SELECT * FROM billing_grant",
+        "SELECT billing_set_budget(1, NULL, 'day', 1, 1)",
+        "UPDATE billing_budget SET lifted_at = now()",
         "SELECT billing_post_usage(10)",
         "UPDATE billing_wallet SET available_nano_usd = 10",
         "INSERT INTO billing_usage (customer_id) VALUES (1)",
@@ -137,6 +140,9 @@ FORBIDDEN = {
 ALLOWED = {
     "web": [
         "SELECT available_nano_usd FROM billing_wallet",
+        "SELECT billing_set_budget((SELECT min(id) FROM accounts_customer), NULL, 'day', 1, (SELECT min(id) FROM"
+        " accounts_user))",
+        "SELECT billing_lift_budget(1, 1, 1)",
         "SELECT * FROM billing_usage",
         "SELECT * FROM signing_payment",
         "SELECT accounts_lift_hold(0, 'x', NULL)",

@@ -1,6 +1,7 @@
 """The rows of the money, a room a subject."""
 
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
+from billing.models.budgets import Budget
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
 from billing.models.grants import Grant, GrantUse
 from billing.models.profiles import BillingProfile, TaxIdCheck, TaxIdKind, TaxIdState
@@ -18,6 +19,7 @@ from billing.models.usage import EthUsdRate, Markup, Usage
 __all__ = [
     "BalanceTransaction",
     "BillingProfile",
+    "Budget",
     "Document",
     "DocumentCounter",
     "DocumentFile",

@@ -72,6 +72,7 @@ class Wallet(models.Model):
     promo_nano_usd = NanoUsdField(default=0, db_default=0)
     fresh_nano_usd = NanoUsdField(default=0, db_default=0)
     debt_nano_usd = NanoUsdField(default=0, db_default=0)
+    has_budgets = models.BooleanField(default=False, db_default=False)
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -2,7 +2,8 @@
 -- money, then fresh money; a usage row keeps how much came from which. Called by the signer's own function only.
 
 -- Takes the price of p_cost_wei from a wallet and writes the usage row. Refusals change nothing and are told by name:
--- key_revoked, account_frozen, insufficient_credit, promotional_credit_only.
+-- key_revoked, account_frozen, insufficient_credit, promotional_credit_only, key_limit_reached (of the key or its
+-- account; `detail` says which).
 CREATE OR REPLACE FUNCTION billing_debit(
     p_customer bigint, p_api_key bigint, p_source uuid, p_label text, p_kind text, p_counterparty text,
     p_quantity int, p_unit text, p_billed_units numeric, p_fee_wei numeric, p_cost_wei numeric,
@@ -18,6 +19,7 @@ DECLARE
     promo bigint;
     fresh bigint;
     moment timestamptz;
+    reached record;
 BEGIN
     SELECT c.status, k.revoked_at INTO account_status, revoked
     FROM accounts_apikey k JOIN accounts_customer c ON c.id = k.customer_id
@@ -32,7 +34,8 @@ BEGIN
     SELECT nano_usd_per_eth INTO STRICT rate_nano_usd FROM billing_ethusdrate WHERE id = p_rate;
     charge := billing_price_nano_usd(p_cost_wei, rate_nano_usd, p_markup_bps);
 
-    SELECT available_nano_usd AS available, promo_nano_usd AS promo, fresh_nano_usd AS fresh, debt_nano_usd AS debt
+    SELECT available_nano_usd AS available, promo_nano_usd AS promo, fresh_nano_usd AS fresh, debt_nano_usd AS debt,
+           has_budgets
     INTO held FROM billing_wallet WHERE customer_id = p_customer FOR NO KEY UPDATE;
     moment := clock_timestamp();
     promo := CASE WHEN p_promo_ok THEN least(held.promo, charge) ELSE 0 END;
@@ -45,6 +48,23 @@ BEGIN
     ELSIF held.available - held.promo < charge - promo THEN
         refusal := 'promotional_credit_only';
         RETURN;
+    END IF;
+    IF held.has_budgets THEN
+        SELECT b.api_key_id, b.period, b.limit_nano_usd INTO reached FROM billing_budget b
+        WHERE b.customer_id = p_customer AND b.lifted_at IS NULL AND coalesce(b.api_key_id, p_api_key) = p_api_key
+          AND charge > b.limit_nano_usd
+              - CASE WHEN b.period_start >= billing_period_start(b.period, moment) THEN b.spent_nano_usd ELSE 0 END
+        ORDER BY b.api_key_id, b.period = 'day', b.period = 'month' LIMIT 1;
+        IF FOUND THEN
+            refusal := 'key_limit_reached';
+            detail := billing_budget_words(reached.api_key_id, reached.period, reached.limit_nano_usd, moment);
+            RETURN;
+        END IF;
+        UPDATE billing_budget b SET
+            spent_nano_usd = charge + CASE
+                WHEN b.period_start >= billing_period_start(b.period, moment) THEN b.spent_nano_usd ELSE 0 END,
+            period_start = greatest(b.period_start, billing_period_start(b.period, moment))
+        WHERE b.customer_id = p_customer AND b.lifted_at IS NULL AND coalesce(b.api_key_id, p_api_key) = p_api_key;
     END IF;
 
     fresh := greatest(0, charge - promo - (held.available - held.promo - held.fresh));
@@ -96,9 +116,17 @@ WITH priced AS MATERIALIZED (
 ), held AS MATERIALIZED (
     SELECT customer, total, least(w.promo_nano_usd, for_promo) AS from_promo, w.promo_nano_usd AS promo,
            w.available_nano_usd - w.promo_nano_usd AS paid,
-           w.available_nano_usd - w.promo_nano_usd - w.fresh_nano_usd AS aged
+           w.available_nano_usd - w.promo_nano_usd - w.fresh_nano_usd AS aged, w.has_budgets
     FROM totals JOIN LATERAL (SELECT * FROM billing_wallet WHERE customer_id = customer LIMIT 1) w ON true
     WHERE w.debt_nano_usd = 0 AND total - least(w.promo_nano_usd, for_promo) <= w.available_nano_usd - w.promo_nano_usd
+), budgets AS MATERIALIZED (
+    -- What each budget that stands would have counted with all of its customer's charges.
+    SELECT b.id, b.customer_id, b.limit_nano_usd AS most, billing_period_start(b.period, moment) AS start,
+           sum(priced.charge_nano_usd) + CASE
+               WHEN b.period_start >= billing_period_start(b.period, moment) THEN b.spent_nano_usd ELSE 0 END AS spent
+    FROM held JOIN billing_budget b ON b.customer_id = held.customer AND b.lifted_at IS NULL
+    JOIN priced ON priced.customer = held.customer AND coalesce(b.api_key_id, priced.api_key) = priced.api_key
+    WHERE held.has_budgets GROUP BY b.id
 ), paid AS (
     UPDATE billing_wallet w SET
         available_nano_usd = available_nano_usd - total,
@@ -106,7 +134,11 @@ WITH priced AS MATERIALIZED (
         fresh_nano_usd = least(fresh_nano_usd, held.paid - (total - from_promo)),
         updated_at = moment
     FROM held WHERE w.customer_id = held.customer
+      AND NOT EXISTS (SELECT 1 FROM budgets WHERE budgets.customer_id = held.customer AND spent > most)
     RETURNING w.customer_id
+), counted AS (
+    UPDATE billing_budget b SET spent_nano_usd = spent, period_start = greatest(b.period_start, start)
+    FROM budgets JOIN paid ON paid.customer_id = budgets.customer_id WHERE b.id = budgets.id
 ), split AS (
     -- How far the customer's promotional credit and money are used up once each of his charges is taken, in order.
     SELECT priced.*, held.promo, held.aged,

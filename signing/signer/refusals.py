@@ -62,6 +62,7 @@ _COMMITS: dict[str, tuple[int, str]] = {
         402,
         "what is left is promotional credit, which pays listed recipients only: top up to pay this one",
     ),
+    "key_limit_reached": (402, "a budget of this API key or its account leaves too little for this payment"),
     # For good: the offer at hand was made for the address the client asked with, and a fresh start asks with ours.
     "sender_changed": (400, "the account pays from another address now, start the client again"),
 }
