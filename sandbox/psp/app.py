@@ -26,6 +26,7 @@ from sandbox.psp import (
     payouts,
     refunds,
     setup_intents,
+    tax,
 )
 from sandbox.psp.errors import JSON, Answer, ApiError, internal
 from sandbox.psp.world import API_VERSION, Call, Cause, World, new_id, take_expand
@@ -40,6 +41,14 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/customers", customers.index),
     ("GET", "/v1/customers/{id}", customers.retrieve),
     ("POST", "/v1/customers/{id}", customers.update),
+    ("POST", "/v1/customers/{id}/tax_ids", tax.create_id),
+    ("GET", "/v1/customers/{id}/tax_ids", tax.list_ids),
+    ("DELETE", "/v1/customers/{customer}/tax_ids/{id}", tax.delete_id),
+    ("POST", "/v1/tax/calculations", tax.calculate),
+    ("GET", "/v1/tax/calculations/{id}", tax.retrieve_calculation),
+    ("POST", "/v1/tax/transactions/create_from_calculation", tax.record),
+    ("POST", "/v1/tax/transactions/create_reversal", tax.reverse),
+    ("GET", "/v1/tax/transactions/{id}", tax.retrieve_transaction),
     ("POST", "/v1/checkout/sessions", checkout.create),
     ("GET", "/v1/checkout/sessions", checkout.index),
     ("GET", "/v1/checkout/sessions/{id}", checkout.retrieve),

@@ -13,6 +13,7 @@ from sandbox.psp import (
     payment_methods,
     reading,
     setup_intents,
+    tax,
 )
 from sandbox.psp.errors import JSON, ApiError, invalid, missing, wrong_state
 from sandbox.psp.world import Call, World, new_id
@@ -80,10 +81,11 @@ def create(call: Call) -> JSON:
         raise missing("line_items")
     _check(call.world, given)
     items = [] if setup else [_line_item(line) for line in given["line_items"]]
+    taxes = _taxes(call.world, given, items)
     total = None if setup else sum(item["amount_total"] for item in items)
     if total is not None:
         payment_intents.check_amount(total, items[0]["currency"], param="line_items")
-    session = call.world.store.insert(_body(call.world, given, items, total))
+    session = call.world.store.insert(_body(call.world, given, items, total) | taxes)
     call.world.schedule(due=session["expires_at"], kind="expire_session", subject=session["id"])
     return reading.show(call.world, session, call.expand)
 
@@ -203,8 +205,6 @@ def _check(world: World, given: dict[str, Any]) -> None:
         raise ApiError("You may only specify one of these parameters: customer, customer_email.")
     if given.get("customer"):
         world.need("customer", given["customer"], param="customer")
-    if (given.get("automatic_tax") or {}).get("enabled"):
-        raise invalid("The sandbox does not calculate tax.", param="automatic_tax[enabled]")
     currencies = {line["price_data"]["currency"] for line in given.get("line_items") or []}
     if len(currencies) > 1:
         raise invalid("All line items must have the same currency.", param="line_items")
@@ -287,6 +287,27 @@ def _line_item(line: dict[str, Any]) -> JSON:
             "unit_amount_decimal": str(price["unit_amount"]),
         },
         "quantity": quantity,
+    }
+
+
+def _taxes(world: World, given: dict[str, Any], items: list[JSON]) -> JSON:
+    """The session's members about tax, when it is to be worked out; the lines take their part of it."""
+    if not (given.get("automatic_tax") or {}).get("enabled"):
+        return {}
+    subtotal = sum(item["amount_subtotal"] for item in items)
+    customer = world.store.find(given["customer"], "customer") if given.get("customer") else None
+    breakdown = tax.on_checkout(world, customer, items)
+    amount = sum(line["amount"] for line in breakdown)
+    return {
+        "amount_subtotal": subtotal,
+        "automatic_tax": {
+            "enabled": True,
+            "liability": {"type": "self"},
+            "provider": "stripe",
+            "status": "complete",
+        },
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": amount},
+        "_taxes": breakdown,
     }
 
 

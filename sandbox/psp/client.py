@@ -89,7 +89,7 @@ class Psp:
     def state(self) -> dict[str, Any]:
         return self.knob("GET", "/sandbox/")
 
-    def settings(self, **values: float | bool | dict[str, float]) -> None:
+    def settings(self, **values: float | bool | str | list[str] | dict[str, float]) -> None:
         """paused, latency_seconds, settle_after_seconds, automatic_payouts, chaos and the others of the README."""
         self.knob("POST", "/sandbox/settings", values)
 

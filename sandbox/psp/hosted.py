@@ -184,8 +184,11 @@ def _checkout_page(session: JSON, *, message: str, form: Form | None = None, sta
     lines = "".join(
         f"<li><span>{html.escape(item['description'])}"
         + (f" <small>× {item['quantity']}</small>" if item["quantity"] > 1 else "")
-        + f"</span><span class=num>{money(item['amount_total'], currency)}</span></li>"
+        + f"</span><span class=num>{money(item['amount_subtotal'], currency)}</span></li>"
         for item in session["_line_items"]
+    ) + "".join(
+        f"<li><span>{html.escape(_tax_words(line))}</span><span class=num>{money(line['amount'], currency)}</span></li>"
+        for line in session.get("_taxes", [])
     )
     cancel = session["cancel_url"]
     return _page(
@@ -210,6 +213,12 @@ def _checkout_page(session: JSON, *, message: str, form: Form | None = None, sta
         currency=currency.upper(),
         **values,
     )
+
+
+def _tax_words(line: JSON) -> str:
+    if line["taxability_reason"] == "reverse_charge":
+        return f"{line['rate']['display_name']}, reverse charge"
+    return f"{line['rate']['display_name']} {line['rate']['jurisdiction']}, {line['rate']['percentage']:g} %"
 
 
 def _bank_field(banks: str, account: str) -> str:

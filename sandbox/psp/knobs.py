@@ -23,6 +23,8 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "automatic_payouts": bool,
     "payout_takes_seconds": (int, float),
     "chaos": dict,
+    "tax_head_office": str,
+    "tax_registrations": list,
 }
 WEBHOOK_ACTIONS = ("drop", "delay", "repeat", "wrong_signature", "old_timestamp")
 API_ACTIONS = (

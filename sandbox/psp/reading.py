@@ -8,7 +8,7 @@ from sandbox.psp.world import Call, World
 
 # The fields of each object that hold an id and may be expanded into the object itself.
 EXPANDABLE = {
-    "checkout.session": {"customer", "payment_intent", "setup_intent", "line_items", "invoice"},
+    "checkout.session": {"customer", "payment_intent", "setup_intent", "line_items", "invoice", "total_details"},
     "payment_intent": {"customer", "latest_charge", "payment_method", "invoice", "review"},
     "charge": {"balance_transaction", "customer", "failure_balance_transaction", "payment_intent", "refunds"},
     "balance_transaction": {"source"},
@@ -19,6 +19,7 @@ EXPANDABLE = {
     "refund": {"balance_transaction", "charge", "failure_balance_transaction", "payment_intent"},
     "dispute": {"charge", "payment_intent"},
     "radar.early_fraud_warning": {"charge", "payment_intent"},
+    "tax_id": {"customer"},
     "event": set(),
 }
 DEEPEST_EXPANSION = 4
@@ -38,6 +39,8 @@ def show(world: World, stored: JSON, expand: list[str] | None = None) -> JSON:
             body["url"] = f"{world.url}/c/pay/{stored['id']}" if stored["status"] == "open" else None
         case "balance_transaction":
             body["status"] = "available" if stored["available_on"] <= world.now() else "pending"
+        case "tax.calculation":
+            del body["created"]  # kept for the store alone
         case "event":
             body["pending_webhooks"] = _undelivered(world, stored["id"])
     for path in expand or []:
@@ -129,6 +132,11 @@ def _expand(world: World, stored: JSON, body: JSON, steps: list[str], path: str)
             "refund", " AND json_extract(body, '$.charge') = ?", [stored["id"]], newest_first=True, limit=10
         )
         body[name] = whole_list([show(world, refund) for refund in made], f"/v1/charges/{stored['id']}/refunds")
+        return
+    if name == "total_details":
+        if rest != ["breakdown"]:
+            raise invalid(f"This property cannot be expanded ({path}).", param="expand")
+        body[name] = stored[name] | {"breakdown": {"discounts": [], "taxes": stored.get("_taxes", [])}}
         return
     inner = world.store.find(stored[name]) if stored.get(name) else None
     if inner is None:
