@@ -28,7 +28,7 @@ FORBIDDEN = {
         "DELETE FROM billing_grantuse",
         "SELECT billing_post_usage(10)",
         "SELECT billing_record_rate('0x', 1, 1, now())",
-        "SELECT signing_commit_payments('[]')",
+        "SELECT signing_commit_payments('{}')",
         "SELECT signing_pin_sender(1, '{0x}')",
         "INSERT INTO signing_senderkey (address, label, active) VALUES ('0x', '', false)",
         "UPDATE signing_senderpin SET address = '0x'",
@@ -102,7 +102,7 @@ FORBIDDEN = {
     "worker": [
         # The worker books through functions and never edits what stands.
         "SELECT billing_debit(1, 1, gen_random_uuid(), '', '', '', 1, '', 1, 1, 1, 1, 1)",
-        "SELECT signing_commit_payments('[]')",
+        "SELECT signing_commit_payments('{}')",
         "UPDATE billing_wallet SET available_nano_usd = 10",
         "UPDATE billing_grant SET remaining_nano_usd = 0",
         "SELECT billing_draw(1, 1, 1, 'paid', NULL, '')",
@@ -128,7 +128,7 @@ FORBIDDEN = {
         # The treasury sends what staff asked for and touches nothing else.
         "SELECT billing_credit(1, 5, 'top_up', 'x', now(), '', '[]')",
         "SELECT billing_book('x', 'x', now(), '', NULL, '[]')",
-        "SELECT signing_commit_payments('[]')",
+        "SELECT signing_commit_payments('{}')",
         "SELECT available_nano_usd FROM billing_wallet",
         "INSERT INTO signing_treasurytransaction (kind) VALUES ('fund')",
         "UPDATE signing_treasurytransaction SET deposit_wei = 1",
@@ -147,7 +147,7 @@ ALLOWED = {
         "SELECT * FROM signing_payment",
         "SELECT accounts_lift_hold(0, 'x', NULL)",
     ],
-    "signer": ["SELECT billing_record_rate('0x01', 7, 3000000000000, now())", "SELECT signing_commit_payments('[]')"],
+    "signer": ["SELECT billing_record_rate('0x01', 7, 3000000000000, now())", "SELECT signing_commit_payments('{}')"],
     "worker": [
         "SELECT billing_post_usage(10)",
         "SELECT * FROM billing_account_balance",
@@ -230,4 +230,4 @@ def test_functions_with_the_owner_s_rights_cannot_be_led_astray(db: None) -> Non
         "signing_commit_payments",
         "accounts_decide_approval",
     } <= found.keys()
-    assert set(map(str, found.values())) == {str((["search_path=public, pg_temp"], False))}
+    assert {(config[0], is_public) for config, is_public in found.values()} == {("search_path=public, pg_temp", False)}

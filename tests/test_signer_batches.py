@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 
 from accounts.models import ApiKey, Customer
+from signing.signer.asked_payments import AskedPayments, AskedPaymentsDumper, pack
 from tests import builders, signer_stage
 from tests.signer_stage import COST, price_of
 
@@ -42,14 +44,14 @@ class Account:
             "app": "",
             "kind": "fixed",
             "manifest_id": "m",
-            "rand_hash": os.urandom(32).hex(),
+            "rand_hash": os.urandom(32),
             "first_nonce": 1,
             "tickets": 1,
             "balance": "1/3",
             "price_per_unit": 3,
             "pixels_per_unit": 1,
-            "digest": os.urandom(64).hex(),
-            "answer": '{"payment":"' + os.urandom(900).hex() + '"}',
+            "digest": os.urandom(64),
+            "answer": b'{"payment":"%s"}' % os.urandom(900).hex().encode(),
             "label": "",
             "billed_units": 1,
             "fee_wei": 3,
@@ -59,7 +61,7 @@ class Account:
             "face_value_wei": 10**15,
             "win_prob": 2**246,
             "creation_round": 3500,
-            "creation_round_block_hash": "ab" * 32,
+            "creation_round_block_hash": b"\xab" * 32,
             **changes,
         }
 
@@ -75,16 +77,20 @@ def follow_up(row: Row, **changes: Any) -> Row:
         "expected_at": row["at"],
         "at": row["at"] + 1000,
         "balance": "2/3",
-        "rand_hash": os.urandom(32).hex(),
-        "digest": os.urandom(64).hex(),
+        "rand_hash": os.urandom(32),
+        "digest": os.urandom(64),
         **changes,
     }
 
 
 def commit(rows: Sequence[Row]) -> list[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT signing_commit_payments(%s::jsonb)", [json.dumps(rows)])
-        results = json.loads(cursor.fetchone()[0])["results"]
+    connection.ensure_connection()
+    connection.connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
+    with psycopg.Cursor(connection.connection) as cursor:
+        (type_id,) = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchone()
+        cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [pack(rows, type_id=type_id)])
+        (told,) = cursor.fetchone()
+    results = json.loads(told) if told else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)
     return [result.get("code") or result["outcome"] for result in results]
 
@@ -123,7 +129,7 @@ def with_one_opening_twice() -> list[Row]:
 
 def with_shared_ticket_params() -> list[Row]:
     account, other = Account(10), Account(10)
-    shared = os.urandom(32).hex()
+    shared = os.urandom(32)
     used = account.opening()
     assert commit([used]) == ["committed"]
     return [

@@ -1,7 +1,6 @@
 """Many payments, one commit: whatever arrives while a commit is in flight shares the next one."""
 
 import asyncio
-import json
 import logging
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from signing.signer.asked_payments import pack
 from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.refusals import Unavailable
 
@@ -20,9 +20,12 @@ MOST_IN_ONE_CALL = 64
 _MOST_WAITING = 1024
 _TURNS_TO_GATHER = 2
 _MOST_SECONDS_WAITING = 1.5
-_COMMIT = "SELECT signing_commit_payments(%s::jsonb)"
+_COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[])"
+_TYPE = "SELECT 'signing_asked_payment'::regtype::oid::bigint"
 
 type Outcome = Mapping[str, Any]
+
+_COMMITTED: Outcome = {"outcome": "committed"}
 
 
 class Overloaded(Unavailable):
@@ -55,6 +58,7 @@ class Batch:
         self._waiting: deque[_Waiting] = deque()
         self._arrival = asyncio.Event()
         self._closing = False
+        self._type_id: int | None = None
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -102,6 +106,7 @@ class Batch:
             self._give_up(together)
         except Exception as error:
             _log(error, len(together))
+            self._type_id = None
             await self._commit_apart(together)
         else:
             for waiting, result in zip(together, results, strict=True):
@@ -133,9 +138,11 @@ class Batch:
         self._waiting.clear()
 
     async def _call(self, payments: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
-        rows = await self._database.fetch(_COMMIT, [json.dumps(payments)])
-        results: Sequence[Outcome] = rows[0][0]["results"]
-        return results
+        if self._type_id is None:
+            self._type_id = int((await self._database.fetch(_TYPE))[0][0])
+        rows = await self._database.fetch(_COMMIT, [pack(payments, type_id=self._type_id)])
+        results: Sequence[Outcome] | None = rows[0][0]
+        return [_COMMITTED] * len(payments) if results is None else results
 
 
 def _log(error: Exception, payments: int) -> None:

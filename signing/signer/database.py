@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from signing.signer.asked_payments import AskedPayments, AskedPaymentsDumper
 from signing.signer.refusals import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ def _conninfo(settings: Mapping[str, Any]) -> str:
 
 
 async def _limit(connection: psycopg.AsyncConnection[Any]) -> None:
+    connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
     await connection.execute(
         "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
         [f"{_STATEMENT_SECONDS * 1000:.0f}", f"{_LOCK_SECONDS * 1000:.0f}"],

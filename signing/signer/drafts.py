@@ -120,7 +120,7 @@ class Drafting:
             signatures=key.sign_all(ticket_hashes(first, quote.tickets)),
             price_info=request.orchestrator.price_info,
         )
-        answer = answer_text(payment, self.seg_creds(work, manifest_id), seal(state, self._terms.mac_keys))
+        answer = answer_text(payment, self.seg_creds(work, manifest_id), seal(state, self._terms.mac_keys)).encode()
         row = {
             **_place(work),
             "expected": None if session.is_new else session.state.sequence_number,
@@ -148,13 +148,13 @@ class Drafting:
             "face_value_wei": params.face_value,
             "win_prob": params.win_prob,
             "creation_round": creation_round,
-            "creation_round_block_hash": creation_hash.hex(),
+            "creation_round_block_hash": creation_hash,
             "client_ip": work.visitor.address or None,
             "user_agent": work.visitor.user_agent,
             "gateway_request_id": request.gateway_request_id,
             "attribution_source": request.attribution_source,
         }
-        return Draft(answer.encode(), row, work.counter, last_nonce)
+        return Draft(answer, row, work.counter, last_nonce)
 
     def seg_creds(self, work: Work, manifest_id: str) -> str:
         """The Livepeer-Segment header; the sender signs a manifest id once while it is remembered."""
@@ -243,8 +243,8 @@ def _place(work: Work) -> dict[str, Any]:
         "session": work.session.id,
         "presented": work.session.presented,
         "sender": "0x" + work.key.address.hex(),
-        "rand_hash": work.request.orchestrator.ticket_params.recipient_rand_hash.hex(),
-        "digest": work.digest.hex(),
+        "rand_hash": work.request.orchestrator.ticket_params.recipient_rand_hash,
+        "digest": work.digest,
     }
 
 
