@@ -1,20 +1,19 @@
 -- A payment that the signer asks to commit. Values travel in binary; amounts that may pass 64 bits as decimal text.
--- A new attribute goes to the end, here and in signing/signer/asked_payments.py, and a migration adds it (ALTER TYPE).
-DO $$ BEGIN
-IF to_regtype('signing_asked_payment') IS NULL THEN
-    CREATE TYPE signing_asked_payment AS (
-        customer bigint, api_key bigint, tickets bigint, at bigint, first_nonce bigint, price_per_unit bigint,
-        pixels_per_unit bigint, rate bigint, markup_bps bigint, creation_round bigint,
-        presented bigint, expected bigint, expected_at bigint,
-        session uuid, rand_hash bytea, digest bytea, creation_round_block_hash bytea, answer bytea,
-        sender text, orchestrator text, orchestrator_url text, recipient text, app text, kind text, manifest_id text,
-        label text, balance text, expected_balance text,
-        billed_units text, fee_wei text, cost_wei text, face_value_wei text, win_prob text,
-        client_ip text, user_agent text, gateway_request_id text, attribution_source text
-    );
-END IF;
-END $$;
-DROP FUNCTION IF EXISTS signing_commit_payments(jsonb), signing_commit_plain_payments(jsonb);
+-- The attributes stand in this order in signing/signer/asked_payments.py too. Applying this file makes the type anew.
+DROP FUNCTION IF EXISTS
+    signing_commit_payments(jsonb), signing_commit_plain_payments(jsonb),
+    signing_commit_payments(signing_asked_payment[]), signing_commit_plain_payments(signing_asked_payment[]);
+DROP TYPE IF EXISTS signing_asked_payment;
+CREATE TYPE signing_asked_payment AS (
+    customer bigint, api_key bigint, tickets bigint, at bigint, first_nonce bigint, price_per_unit bigint,
+    pixels_per_unit bigint, rate bigint, markup_bps bigint, creation_round bigint,
+    presented bigint, expected bigint, expected_at bigint,
+    session uuid, rand_hash bytea, digest bytea, creation_round_block_hash bytea, answer bytea,
+    sender text, orchestrator text, orchestrator_url text, recipient text, app text, kind text, manifest_id text,
+    label text, balance text, expected_balance text,
+    billed_units text, fee_wei text, cost_wei text, face_value_wei text, win_prob text,
+    client_ip text, user_agent text, gateway_request_id text, attribution_source text
+);
 
 -- Commits what is plain in an array (what that is stands below), and returns the places of those, counted from 1.
 CREATE OR REPLACE FUNCTION signing_commit_plain_payments(p_payments signing_asked_payment[]) RETURNS bigint[]

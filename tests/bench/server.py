@@ -13,7 +13,8 @@ STATEMENTS = "/statements"
 
 def main(port: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
-    os.environ["KEY_REQUESTS_PER_SECOND"] = "0"
+    # The gates count, and let everybody in: a bench is one address with many keys, or one key that never rests.
+    os.environ |= {"KEY_REQUESTS_PER_SECOND": "1000000", "BAD_KEYS_PER_MINUTE": "1000000"}
     django.setup()
     from django.conf import settings
 
