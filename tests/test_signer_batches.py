@@ -87,9 +87,9 @@ def commit(rows: Sequence[Row]) -> list[str]:
     connection.ensure_connection()
     connection.connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
     with psycopg.Cursor(connection.connection) as cursor:
-        (type_id,) = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchone()
-        cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [pack(rows, type_id=type_id)])
-        (told,) = cursor.fetchone()
+        [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
+        asked = pack(rows, type_id=type_id)
+        [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
     results = json.loads(told) if told else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)
     return [result.get("code") or result["outcome"] for result in results]
