@@ -1,4 +1,4 @@
-"""Who may open a page: a member for a customer's pages, staff with a second factor for the house's own."""
+"""Who may open a page: a member for a customer's pages, staff with the right for it and a second factor for ours."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 
+from accounts import roles
 from accounts.models import Customer, Membership, User
 
 CHOSEN = "customer_id"
@@ -30,6 +31,9 @@ class StaffRequest(HttpRequest):
 
     user: User
 
+
+# Where staff without a seat at a customer come out: the first of these that they may open.
+HOMES = [("treasury.see", "treasury"), ("books.see", "finance"), ("stops.see", "stops")]
 
 type View[R: HttpRequest, **P] = Callable[Concatenate[R, P], HttpResponseBase]
 
@@ -65,10 +69,11 @@ def customer_required[**P](view: View[CustomerRequest, P]) -> View[HttpRequest, 
             return redirect_to_login(request.get_full_path())
         seat = membership_of(request)
         if seat is None:
-            return redirect("treasury" if request.user.is_staff else "open_account")
+            return redirect(staff_home(request.user) if request.user.is_staff else "open_account")
         request.customer = seat.customer  # type: ignore[attr-defined]  # CustomerRequest declares it
         return view(request, *args, **kwargs)  # type: ignore[arg-type]  # membership_of made it one
 
+    _mark(door, "customer")
     return door
 
 
@@ -84,25 +89,33 @@ def owner_required[**P](view: View[CustomerRequest, P]) -> View[HttpRequest, P]:
     return customer_required(owned)
 
 
-def staff_required[**P](view: View[StaffRequest, P]) -> View[HttpRequest, P]:
-    """Lets staff in; customers get 403, and staff without a second factor are sent to set it up."""
+def staff_required[**P](right: str) -> Callable[[View[StaffRequest, P]], View[HttpRequest, P]]:
+    """`@staff_required("refunds.ask")`: lets staff with this right in, a name in accounts/roles.py.
 
-    @wraps(view)
-    def door(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        turned_away = staff_door(request)
-        if turned_away is not None:
-            return turned_away
-        return view(request, *args, **kwargs)  # type: ignore[arg-type]  # staff_door looked
+    Everybody else gets 403, and staff without a second factor are sent to set it up.
+    """
+    assert right in roles.MATRIX, f"{right} stands in no line of the table of rights"
 
-    return door
+    def guarded(view: View[StaffRequest, P]) -> View[HttpRequest, P]:
+        @wraps(view)
+        def door(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            turned_away = staff_door(request, right)
+            if turned_away is not None:
+                return turned_away
+            return view(request, *args, **kwargs)  # type: ignore[arg-type]  # staff_door looked
+
+        _mark(door, right)
+        return door
+
+    return guarded
 
 
 def lacks_second_factor(user: User) -> bool:
     return settings.STAFF_MFA_REQUIRED and not is_mfa_enabled(user)
 
 
-def staff_door(request: HttpRequest) -> HttpResponse | None:
-    """None when staff may enter, otherwise where to go first; raises PermissionDenied for customers."""
+def staff_door(request: HttpRequest, right: str) -> HttpResponse | None:
+    """None when staff may enter, otherwise where to go first; raises PermissionDenied without the right."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     if not request.user.is_staff:
@@ -110,4 +123,21 @@ def staff_door(request: HttpRequest) -> HttpResponse | None:
     if lacks_second_factor(request.user):
         messages.warning(request, "Staff pages need a second factor. Set up an authenticator app first.")
         return redirect("mfa_activate_totp")
+    need(request.user, right)
     return None
+
+
+def need(user: User, right: str) -> None:
+    """Raises PermissionDenied without the right, for what depends on more than the page."""
+    if not user.has_perm(right):
+        raise PermissionDenied(right)
+
+
+def staff_home(user: User) -> str:
+    """The name of the first page that a member of staff may open."""
+    return next((page for right, page in HOMES if user.has_perm(right)), "settings")
+
+
+def _mark(door: Callable[..., HttpResponseBase], guard: str) -> None:
+    """Says on the door who may pass, `customer` or a right, so that a door without a guard can be found."""
+    door.guard = guard  # type: ignore[attr-defined]  # read by whoever lists the doors

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
@@ -13,8 +14,16 @@ from accounts.models import ApiKey, AuditEntry, Customer, Membership, User
 admin.site.unregister(Group)
 
 
-class ReadOnly:
-    """Looking is allowed, changing is not."""
+class Guarded:
+    """Who holds `right`, a name of accounts/roles.py, may look; nobody adds, changes or deletes."""
+
+    right: ClassVar[str]
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.site.has_permission(request) and request.user.has_perm(self.right)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -26,21 +35,16 @@ class ReadOnly:
         return False
 
 
-class NeverDeleted:
-    """Rows that others point to for ever."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class MembershipInline(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+class MembershipInline(Guarded, TabularInline):  # type: ignore[misc]  # unfold has no types
+    right = "customers.see"
     model = Membership
     extra = 0
     fields: ClassVar[list[str]] = ["user", "role", "created_at"]
     readonly_fields = fields
 
 
-class ApiKeyInline(ReadOnly, TabularInline):  # type: ignore[misc]
+class ApiKeyInline(Guarded, TabularInline):  # type: ignore[misc]
+    right = "keys.see"
     model = ApiKey
     extra = 0
     fields: ClassVar[list[str]] = ["name", "prefix", "created_at", "last_used_at", "revoked_at"]
@@ -48,9 +52,10 @@ class ApiKeyInline(ReadOnly, TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Customer)
-class CustomerAdmin(NeverDeleted, ModelAdmin):  # type: ignore[misc]
+class CustomerAdmin(Guarded, ModelAdmin):  # type: ignore[misc]
     """The name can be changed, which is in the audit log; holds and closing have the risk page."""
 
+    right = "customers.see"
     list_display: ClassVar[list[str]] = ["name", "status", "created_at"]
     list_filter: ClassVar[list[str]] = ["status"]
     search_fields: ClassVar[list[str]] = ["name", "members__email"]
@@ -58,8 +63,8 @@ class CustomerAdmin(NeverDeleted, ModelAdmin):  # type: ignore[misc]
     readonly_fields: ClassVar[list[str]] = ["status", "created_at"]
     inlines: ClassVar[list[Any]] = [MembershipInline, ApiKeyInline]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.site.has_permission(request) and request.user.has_perm("customers.change")
 
     def save_model(self, request: HttpRequest, obj: Customer, form: Any, change: bool) -> None:
         before = Customer.objects.values("name").get(pk=obj.pk)
@@ -78,33 +83,34 @@ class CustomerAdmin(NeverDeleted, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(User)
-class UserAdmin(NeverDeleted, ModelAdmin):  # type: ignore[misc]
-    """Who may sign in, and who is staff; passwords are set by their owners alone."""
+class UserAdmin(Guarded, ModelAdmin):  # type: ignore[misc]
+    """Who may sign in; roles are given on their own page, and passwords are set by their owners alone."""
 
-    list_display: ClassVar[list[str]] = ["email", "name", "is_staff", "is_active", "last_login"]
-    list_filter: ClassVar[list[str]] = ["is_staff", "is_active"]
+    right = "people.see"
+    list_display: ClassVar[list[str]] = ["email", "name", "roles", "is_active", "last_login"]
+    list_filter: ClassVar[list[str]] = ["is_staff", "is_active", "groups"]
     search_fields: ClassVar[list[str]] = ["email", "name"]
     ordering: ClassVar[list[str]] = ["email"]
-    fields: ClassVar[list[str]] = [
-        *("email", "name", "is_active", "is_staff", "is_superuser", "groups", "user_permissions"),
-        *("last_login", "date_joined"),
-    ]
-    readonly_fields: ClassVar[list[str]] = ["email", "last_login", "date_joined"]
-    filter_horizontal: ClassVar[list[str]] = ["groups", "user_permissions"]
+    fields: ClassVar[list[str]] = ["email", "name", "is_active", "roles", "last_login", "date_joined"]
+    readonly_fields: ClassVar[list[str]] = ["email", "roles", "last_login", "date_joined"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        found: QuerySet[User] = super().get_queryset(request)
+        return found.prefetch_related("groups")
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        """Only superusers hand out rights."""
-        rights = ["is_staff", "is_superuser", "groups", "user_permissions"]
-        return [*self.readonly_fields, *([] if request.user.is_superuser else rights)]
+    @admin.display(description="Staff")
+    def roles(self, user: User) -> str:
+        names = [group.name for group in user.groups.all()] if user.is_staff else []
+        return ", ".join([*names, *(["superuser"] if user.is_superuser else [])]) or "–"
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.site.has_permission(request) and request.user.has_perm("people.change")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        names = ["is_active", "is_staff", "is_superuser"]
+        names = ["name", "is_active"]
         before = User.objects.values(*names).get(pk=obj.pk)
-        super().save_model(request, obj, form, change)
         after = {name: getattr(obj, name) for name in names}
+        User.objects.filter(pk=obj.pk).update(**after)
         if before != after:
             assert isinstance(request.user, User)
             audit.write(
@@ -117,7 +123,8 @@ class UserAdmin(NeverDeleted, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(Membership)
-class MembershipAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+class MembershipAdmin(Guarded, ModelAdmin):  # type: ignore[misc]
+    right = "customers.see"
     list_display: ClassVar[list[str]] = ["customer", "user", "role", "created_at"]
     list_filter: ClassVar[list[str]] = ["role"]
     search_fields: ClassVar[list[str]] = ["customer__name", "user__email"]
@@ -125,9 +132,10 @@ class MembershipAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+class ApiKeyAdmin(Guarded, ModelAdmin):  # type: ignore[misc]
     """Keys without their digest, which nobody needs to see."""
 
+    right = "keys.see"
     list_display: ClassVar[list[str]] = ["name", "prefix", "customer", "created_at", "last_used_at", "revoked_at"]
     list_filter: ClassVar[list[str]] = ["revoked_at"]
     search_fields: ClassVar[list[str]] = ["name", "prefix", "customer__name"]
@@ -136,7 +144,8 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+class AuditEntryAdmin(Guarded, ModelAdmin):  # type: ignore[misc]
+    right = "audit.see"
     list_display: ClassVar[list[str]] = ["at", "action", "subject", "actor", "customer"]
     list_filter: ClassVar[list[str]] = ["action"]
     search_fields: ClassVar[list[str]] = ["action", "subject", "actor__email", "customer__name"]

@@ -14,10 +14,12 @@ class Console(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
-        return user.is_active and user.is_staff and not access.lacks_second_factor(user)
+        if not user.is_active or not user.is_staff or access.lacks_second_factor(user):
+            return False
+        return user.has_perm("console.open")
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return access.staff_door(request) or redirect("admin:index")
+        return access.staff_door(request, "console.open") or redirect("admin:index")
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return redirect("account_logout")

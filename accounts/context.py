@@ -22,6 +22,7 @@ class Door:
     label: str
     short: str
     here: bool
+    waiting: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +50,23 @@ MONEY = [
     ("statements", "doc", "Statements"),
     ("documents", "ticket", "Documents"),
 ]
-STAFF = [
-    ("treasury", "vault", "Treasury"),
-    ("finance", "ledger", "Finance"),
-    ("stops", "lock", "Kill switch"),
-    ("recipients", "ticket", "Recipients"),
-    ("admin:index", "people", "Console"),
+STAFF = [  # with the right that each asks for
+    ("approvals.open", ("approvals", "okc", "Approvals")),
+    ("treasury.see", ("treasury", "vault", "Treasury")),
+    ("books.see", ("finance", "ledger", "Finance")),
+    ("stops.see", ("stops", "lock", "Kill switch")),
+    ("recipients.see", ("recipients", "ticket", "Recipients")),
+    ("people.see", ("people", "people", "Staff")),
+    ("audit.see", ("audit_log", "log", "Audit log")),
+    ("console.open", ("admin:index", "home", "Console")),
 ]
 SETTINGS = ("settings", "gear", "Settings")
 FOOT = [("api_docs", "book", "API docs"), SETTINGS]
 SHORT = {"API keys": "Keys"}
-TABS = {"customer": ["Overview", "Usage", "API keys", "Wallet"], "staff": ["Treasury", "Finance", "Console"]}
+TABS = {
+    "customer": ["Overview", "Usage", "API keys", "Wallet"],
+    "staff": ["Approvals", "Treasury", "Finance", "Kill switch"],
+}
 
 
 def _door(request: HttpRequest, name: str, icon: str, label: str) -> Door:
@@ -84,7 +91,8 @@ def _shell(request: HttpRequest) -> Shell:
     if membership:
         groups += [("", _doors(request, WORK)), ("Money", _doors(request, MONEY))]
     if request.user.is_staff:
-        groups.append(("Staff" if membership else "", _doors(request, STAFF)))
+        allowed = [entry for right, entry in STAFF if request.user.has_perm(right)]
+        groups.append(("Staff" if membership else "", _doors(request, allowed)))
     doors = [door for _, group in groups for door in group]
     wanted = TABS["customer" if membership else "staff"]
     seats = []

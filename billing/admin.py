@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
+from accounts.admin import Guarded
 from billing import display, ledger
 from billing.models import EthUsdRate, Journal, LedgerAccount, StripeEvent, TopUp, Transfer, Usage
 from billing.money import NANO_USD_PER_CENT
@@ -19,27 +20,16 @@ from billing.postings import CHART
 type Column = Callable[[Any], str]
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Every member of staff may look, nobody may change. `fields` names what is shown, so no secret slips in."""
+class ReadOnlyAdmin(Guarded, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """To look at for whoever keeps the books or holds another `right`, to change for nobody.
 
+    `fields` names what is shown, so that no secret slips in.
+    """
+
+    right = "books.see"
     actions = None
     list_per_page = 50
     show_full_result_count = False
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 class EndlessAdmin(ReadOnlyAdmin):
@@ -96,6 +86,7 @@ def when(field: str, title: str) -> Column:
 
 @admin.register(Usage)
 class UsageAdmin(EndlessAdmin):
+    right = "usage.see"
     list_display = (
         when("at", "Time, UTC"),
         "customer",
@@ -123,6 +114,7 @@ class UsageAdmin(EndlessAdmin):
 
 @admin.register(TopUp)
 class TopUpAdmin(ReadOnlyAdmin):
+    right = "top_ups.see"
     list_display = (
         when("created_at", "Time, UTC"),
         "customer",
@@ -153,6 +145,7 @@ class TopUpAdmin(ReadOnlyAdmin):
 class StripeEventAdmin(EndlessAdmin):
     """Without the payload: it holds names and addresses that nobody needs here."""
 
+    right = "provider.see"
     list_display = (
         when("received_at", "Received"),
         "type",
@@ -173,6 +166,7 @@ class StripeEventAdmin(EndlessAdmin):
 
 @admin.register(EthUsdRate)
 class EthUsdRateAdmin(EndlessAdmin):
+    right = "prices.see"
     list_display = (
         when("updated_at", "Time, UTC"),
         dollars("nano_usd_per_eth", "USD per ETH"),
@@ -204,7 +198,8 @@ class LedgerAccountAdmin(ReadOnlyAdmin):
         return _amount(account.asset, amount)
 
 
-class TransferInline(TabularInline):  # type: ignore[misc]  # unfold has no types
+class TransferInline(Guarded, TabularInline):  # type: ignore[misc]  # unfold has no types
+    right = "books.see"
     model = Transfer
     verbose_name_plural = "transfers"
     fields = ("debit", "credit", "amount")
@@ -217,15 +212,6 @@ class TransferInline(TabularInline):  # type: ignore[misc]  # unfold has no type
     def get_queryset(self, request: HttpRequest) -> QuerySet[Transfer]:
         found: QuerySet[Transfer] = super().get_queryset(request)
         return found.select_related("debit", "credit").order_by("id")
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     @admin.display(description="Amount")
     def amount(self, transfer: Transfer) -> str:

@@ -23,7 +23,7 @@ _IN_MEMORY_BYTES = 8 * 2**20
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("books.see")
 def finance(request: StaffRequest) -> HttpResponse:
     """The running month, or the one picked in the list."""
     picked = request.GET.get("month", "")
@@ -35,13 +35,13 @@ def finance(request: StaffRequest) -> HttpResponse:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("books.see")
 def month(request: StaffRequest, month: date) -> HttpResponse:
     return _page(request, _known(month))
 
 
 @require_POST
-@staff_required
+@staff_required("books.see")
 def check_books(request: StaffRequest) -> HttpResponse:
     """Runs every invariant of the money now; answers with the list alone when the page asks for just that."""
     figures = books.invariants()
@@ -53,7 +53,7 @@ def check_books(request: StaffRequest) -> HttpResponse:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("books.export")
 def statements(request: StaffRequest, month: date) -> HttpResponseBase:
     """Every customer's statement of the month, as PDF and CSV, with a manifest."""
     return _archive(request, month, month_bundle.write, f"statements-{_known(month):%Y-%m}.zip")
@@ -61,7 +61,7 @@ def statements(request: StaffRequest, month: date) -> HttpResponseBase:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("books.export")
 def books_archive(request: StaffRequest, month: date) -> HttpResponseBase:
     """General ledger, trial balance and roll-forwards of the month, with a manifest."""
     return _archive(request, month, books_bundle.write, f"books-{_known(month):%Y-%m}.zip")
@@ -69,7 +69,7 @@ def books_archive(request: StaffRequest, month: date) -> HttpResponseBase:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("books.export")
 def general_ledger(request: StaffRequest, month: date) -> HttpResponseBase:
     start, end = month_end.bounds(_known(month))
     return _csv(request, f"general-ledger-{month:%Y-%m}.csv", lambda: ledger_csv.lines(start=start, end=end))
@@ -77,7 +77,7 @@ def general_ledger(request: StaffRequest, month: date) -> HttpResponseBase:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("books.export")
 def trial_balance(request: StaffRequest, month: date) -> HttpResponseBase:
     return _csv(
         request, f"trial-balance-{_known(month):%Y-%m}.csv", lambda: books_bundle.trial_balance(month_end.read(month))

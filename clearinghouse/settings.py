@@ -82,6 +82,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "accounts.refusals.RefusalsAreKept",
     "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "clearinghouse.urls"

@@ -40,12 +40,6 @@ class CustomerAdmin(people.CustomerAdmin):
     readonly_fields: ClassVar[list[str]] = ["created_at", "holds", "spends"]
     change_form_after_template = "staff/console/customer.html"
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return admin.site.has_permission(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return admin.site.has_permission(request)
-
     @admin.display(description="Balance", ordering="balance")
     def holds(self, customer: Customer) -> str:
         return dollars("balance", "")(customer)
@@ -74,6 +68,7 @@ class CustomerAdmin(people.CustomerAdmin):
 
 @admin.register(SignerSession)
 class SignerSessionAdmin(EndlessAdmin):
+    right = "usage.see"
     list_display = (
         when("opened_at", "Opened"),
         "customer",
@@ -116,6 +111,7 @@ class Matched(admin.SimpleListFilter):
 
 @admin.register(Redemption)
 class RedemptionAdmin(EndlessAdmin):
+    right = "chain.see"
     list_display = (
         when("seen_at", "Seen"),
         shortened("recipient", "Orchestrator"),
@@ -146,6 +142,7 @@ class RedemptionAdmin(EndlessAdmin):
 
 @admin.register(ChainEvent)
 class ChainEventAdmin(EndlessAdmin):
+    right = "chain.see"
     list_display = (
         when("block_time", "Time, UTC"),
         "name",
@@ -165,6 +162,7 @@ class ChainEventAdmin(EndlessAdmin):
 
 @admin.register(TreasuryTransaction)
 class TreasuryTransactionAdmin(ReadOnlyAdmin):
+    right = "treasury.see"
     list_display = (
         when("requested_at", "Requested"),
         "requested_by",

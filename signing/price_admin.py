@@ -94,14 +94,18 @@ class MarkupForm(_MarkupForm):
 
 
 class AddOnlyAdmin(ReadOnlyAdmin):
-    """A room whose rows follow one another."""
+    """A room whose rows follow one another; each new one is asked for."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return admin.site.has_permission(request)
+    right = "prices.see"
+    adding: ClassVar[tuple[str, ...]]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.site.has_permission(request) and any(map(request.user.has_perm, self.adding))
 
 
 @admin.register(PriceCeiling)
 class PriceCeilingAdmin(AddOnlyAdmin):
+    adding = ("ceilings.ask", "ceilings.lower")
     form = CeilingForm
     list_display = ("subject", "limit", when("valid_from", "In force from, UTC"), "made_by")
     list_filter = ("scope", "unit")
@@ -135,6 +139,7 @@ class PriceCeilingAdmin(AddOnlyAdmin):
 
 @admin.register(Markup)
 class MarkupAdmin(AddOnlyAdmin):
+    adding = ("markups.ask",)
     form = MarkupForm
     list_display = ("whose", "markup", "reason", when("valid_from", "In force from, UTC"), "made_by")
     list_select_related = ("customer", "made_by")

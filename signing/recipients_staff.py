@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import approvals
-from accounts.access import StaffRequest, staff_required
+from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval
 from signing import recipient_approvals, recipients
 from signing.models import RecipientRule
@@ -31,10 +31,9 @@ EFFECTS = {
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-@staff_required
+@staff_required("recipients.see")
 def recipients_page(request: StaffRequest) -> HttpResponse:
     """The page; a rule sent to it is only looked at: what it would do is shown, to be confirmed."""
-    _need(request, "recipients.see")
     if request.method == "POST":
         form = RuleForm(request.POST)
         return _page(request, form=form, asking=form.is_valid(), status=200 if form.is_valid() else 422)
@@ -44,7 +43,7 @@ def recipients_page(request: StaffRequest) -> HttpResponse:
 
 
 @require_POST
-@staff_required
+@staff_required("recipients.see")
 def rule_recipient(request: StaffRequest) -> HttpResponse:
     """Restrains at once; asks a second person to list."""
     form = RuleForm(request.POST)
@@ -54,7 +53,7 @@ def rule_recipient(request: StaffRequest) -> HttpResponse:
     if given["standing"] == Standing.LISTED:
         payload = {"act": recipient_approvals.LIST, "address": given["address"], "label": given["label"]}
         return _ask(request, payload, given["reason"])
-    _need(request, "recipients.restrict")
+    need(request.user, "recipients.restrict")
     try:
         recipients.rule(
             address=given["address"],
@@ -71,7 +70,7 @@ def rule_recipient(request: StaffRequest) -> HttpResponse:
 
 
 @require_POST
-@staff_required
+@staff_required("recipients.see")
 def lift_rule(request: StaffRequest, rule_id: int) -> HttpResponse:
     """Takes off the list at once; asks a second person to lift what restrains."""
     row = get_object_or_404(RecipientRule, pk=rule_id)
@@ -81,7 +80,7 @@ def lift_rule(request: StaffRequest, rule_id: int) -> HttpResponse:
     reason = form.cleaned_data["reason"]
     if row.standing != Standing.LISTED:
         return _ask(request, {"act": recipient_approvals.LIFT, "rule": row.pk}, reason)
-    _need(request, "recipients.restrict")
+    need(request.user, "recipients.restrict")
     if recipients.lift(row, reason=reason, user=request.user):
         messages.success(request, "It is no longer listed")
     else:
@@ -99,11 +98,6 @@ def _ask(request: StaffRequest, payload: dict[str, object], reason: str) -> Http
     else:
         messages.success(request, "Asked. It holds once a second person has approved it")
     return redirect("recipients")
-
-
-def _need(request: StaffRequest, right: str) -> None:
-    if not request.user.has_perm(right):
-        raise PermissionDenied
 
 
 def _page(

@@ -50,7 +50,7 @@ class Request:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("treasury.see")
 def treasury(request: StaffRequest) -> HttpResponse:
     """The page; with amounts in the query it also shows the request those would make, to be confirmed."""
     if "deposit" not in request.GET and "reserve" not in request.GET:
@@ -65,7 +65,7 @@ def treasury(request: StaffRequest) -> HttpResponse:
 
 
 @require_POST
-@staff_required
+@staff_required("treasury.fund")
 def fund(request: StaffRequest) -> HttpResponse:
     """Writes the request down, once however often its form is sent; the treasury worker does the rest."""
     known = _requested(request.POST.get("request_id", ""))
@@ -83,7 +83,7 @@ def fund(request: StaffRequest) -> HttpResponse:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("treasury.see")
 def funding_requests(request: StaffRequest) -> HttpResponse:
     """The list of requests alone, for the page to ask again while one is under way."""
     return render(request, "staff/parts/requests.html", {"requests": _requests()})
@@ -91,7 +91,7 @@ def funding_requests(request: StaffRequest) -> HttpResponse:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("treasury.see")
 def figures(request: StaffRequest) -> HttpResponse:
     """The strip of figures alone."""
     view = overview.read(now=timezone.now())

@@ -1,17 +1,20 @@
 """The kill switch's page: what stands stopped, by whom and why; throwing a stop and lifting it."""
 
+from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.access import StaffRequest, staff_required
+from accounts.access import StaffRequest, need, staff_required
 from signing import stops
 from signing.models import Stop
 from signing.stops_forms import WORD, ConfirmedStopForm, StopForm, Target, named
 
 _LIFTED = 20
+# One customer's or key's stop is thrown by everybody who sees the damage; what concerns many needs a heavier hand.
+_ONE = {Stop.Scope.CUSTOMER, Stop.Scope.API_KEY}
 EFFECTS = {
     Stop.Scope.ALL: "Within two seconds no payment is signed for anybody. Running sessions wait and go on if this is"
     " lifted soon.",
@@ -28,7 +31,7 @@ EFFECTS = {
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-@staff_required
+@staff_required("stops.see")
 def stops_page(request: StaffRequest) -> HttpResponse:
     """The page; a stop sent to it is only looked at: what it would do is shown, to be confirmed.
 
@@ -52,7 +55,7 @@ def _review(request: StaffRequest) -> HttpResponse:
 
 
 @require_POST
-@staff_required
+@staff_required("stops.throw")
 def throw_stop(request: StaffRequest) -> HttpResponse:
     """Throws it, once however often its form is sent."""
     form = ConfirmedStopForm(request.POST)
@@ -60,6 +63,7 @@ def throw_stop(request: StaffRequest) -> HttpResponse:
         asking = form if set(form.errors) == {"typed"} else None
         return _page(request, form=form, confirmation=asking, target=form.cleaned_data.get("target"), status=422)
     target: Target = form.cleaned_data["target"]
+    need(request.user, _right("throw", target.scope))
     try:
         stops.throw(scope=target.scope, subject=target.subject, reason=form.cleaned_data["reason"], user=request.user)
     except stops.AlreadyStopped:
@@ -70,14 +74,20 @@ def throw_stop(request: StaffRequest) -> HttpResponse:
 
 
 @require_POST
-@staff_required
+@staff_required("stops.see")
 def lift_stop(request: StaffRequest, stop_id: int) -> HttpResponse:
     stop = get_object_or_404(Stop, pk=stop_id)
+    need(request.user, _right("lift", stop.scope))
     if stops.lift(stop, user=request.user):
         messages.success(request, "Stop lifted")
     else:
         messages.info(request, "Somebody had lifted it already")
     return redirect("stops")
+
+
+def _right(act: str, scope: str) -> str:
+    """The right to throw or lift a stop of this scope."""
+    return f"stops.{act}" if scope in _ONE else f"stops.{act}_all"
 
 
 def _page(
@@ -89,10 +99,17 @@ def _page(
     lifting: Stop | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    form = form or StopForm()
+    field = form.fields["scope"]
+    assert isinstance(field, forms.ChoiceField)
+    field.choices = [choice for choice in Stop.Scope.choices if request.user.has_perm(_right("throw", choice[0]))]
     context = {
-        "standing": named(list(stops.standing())),
+        "standing": [
+            (stop, name, request.user.has_perm(_right("lift", stop.scope)))
+            for stop, name in named(list(stops.standing()))
+        ],
         "lifted": named(list(stops.lifted(limit=_LIFTED))),
-        "form": form or StopForm(),
+        "form": form,
         "confirmation": confirmation,
         "target": target,
         "effect": EFFECTS[Stop.Scope(target.scope)] if target else "",

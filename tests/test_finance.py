@@ -31,10 +31,7 @@ WALLET, SENDER = "0x" + "aa" * 20, "0x" + "5e" * 20
 @pytest.fixture
 def staff(client: Client, settings: Settings) -> Client:
     settings.STAFF_MFA_REQUIRED = False
-    user = builders.user()
-    user.is_staff = True
-    user.save()
-    client.force_login(user)
+    client.force_login(builders.staff("finance"))
     return client
 
 

@@ -38,10 +38,7 @@ def staff(client: Client) -> Client:
 
 
 def staff_member() -> User:
-    user = builders.user()
-    user.is_staff = True
-    user.save()
-    return user
+    return builders.staff("admin")
 
 
 def snapshot(**more: Any) -> ChainSnapshot:

@@ -36,7 +36,7 @@ def document_as_json(request: CustomerRequest, number: str) -> HttpResponse:
 
 @never_cache
 @require_GET
-@staff_required
+@staff_required("documents.see")
 def staff_document_as_pdf(request: StaffRequest, number: str) -> HttpResponse:
     return pdf_answer(get_object_or_404(Document, number=number))
 
