@@ -1,5 +1,6 @@
 """Every door of the house says who may pass, and every role was tried at every door of staff."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ OPEN_TO_ALL = {
     *("settings", "save_profile", "choose_customer", "open_account"),
 }
 PACKAGES = ("allauth.", "django.contrib.admin.", "unfold.", "django.views.generic.base")
-SAMPLES = {"int": "1", "uuid": "00000000-0000-4000-8000-000000000001", "slug": "x", "str": "x", "path": "x"}
+# What stands for a parameter in a path: the first that its converter takes.
+SAMPLES = ["1", "00000000-0000-4000-8000-000000000001", f"{timezone.now():%Y-%m}", "CH-2026-R-000001", "x"]
 
 
 def doors(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -42,8 +44,9 @@ def doors(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[tuple
 def example(pattern: Any) -> str:
     text = str(pattern)
     for name, converter in pattern.converters.items():
-        kind = type(converter).__name__.removesuffix("Converter").lower()
-        value = f"{timezone.now():%Y-%m}" if kind == "month" else SAMPLES.get({"string": "str"}.get(kind, kind), "x")
+        fitting = [sample for sample in SAMPLES if re.fullmatch(converter.regex, sample)]
+        assert fitting, f"SAMPLES has nothing for <{name}> of {text}"
+        value = fitting[0]
         text = text.replace(f"<{pattern_kind(text, name)}{name}>", value)
     return text
 
@@ -70,9 +73,8 @@ def in_role(*given: str) -> Client:
 def knock(client: Client, path: str) -> int:
     answer = client.get(path)
     answer = client.post(path) if answer.status_code == 405 else answer
-    for close in getattr(
-        answer, "_resource_closers", []
-    ):  # closing the answer itself would end the test's own connection
+    # Some hold a file; closing the answer itself would end the test's own connection.
+    for close in getattr(answer, "_resource_closers", []):
         close()
     return answer.status_code
 
