@@ -56,6 +56,7 @@ STAFF = [  # with the right that each asks for
     ("books.see", ("finance", "ledger", "Finance")),
     ("stops.see", ("stops", "lock", "Kill switch")),
     ("recipients.see", ("recipients", "ticket", "Recipients")),
+    ("grants.see", ("credits", "wallet", "Credits")),
     ("people.see", ("people", "people", "Staff")),
     ("audit.see", ("audit_log", "log", "Audit log")),
     ("console.open", ("admin:index", "home", "Console")),

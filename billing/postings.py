@@ -147,3 +147,9 @@ def payout_arrived(*, payout_id: str, value_nano_usd: int, currency: str = "usd"
 def payout_left_bank(*, payout_id: str, value_nano_usd: int, currency: str = "usd") -> list[Transfer]:
     """The bank sent it back after it had shown it."""
     return [usd(Account(PAYOUTS, payout_id), bank(currency), value_nano_usd)]
+
+
+def adjustment(*, customer_id: int, nano_usd: int) -> list[Transfer]:
+    """A charge is corrected: revenue goes back to the customer, or, when negative, comes from him."""
+    revenue, prepaid = Account(USAGE_REVENUE), Account(PREPAID, str(customer_id))
+    return [usd(revenue, prepaid, nano_usd) if nano_usd > 0 else usd(prepaid, revenue, -nano_usd)]

@@ -5,7 +5,7 @@ from datetime import date
 from django.urls import path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
-from billing import api, api_docs, budget_pages, profile_pages, stripe_webhook, views
+from billing import api, api_docs, budget_pages, credit_staff, profile_pages, stripe_webhook, views
 from billing.documents import api as documents_api
 from billing.documents import pages as documents
 
@@ -41,6 +41,7 @@ urlpatterns = [
     path("wallet/", views.wallet, name="wallet"),
     path("wallet/top-ups/", views.top_up_start, name="top_up_start"),
     path("wallet/top-ups/<uuid:top_up_id>/", views.top_up_return, name="top_up_return"),
+    path("credits/", credit_staff.credits_page, name="credits"),
     path("budgets/", budget_pages.budget_list, name="budgets"),
     path("budgets/set/", budget_pages.budget_set, name="budget_set"),
     path("budgets/<int:budget_id>/lift/", budget_pages.budget_lift, name="budget_lift"),

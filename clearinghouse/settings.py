@@ -169,7 +169,7 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 STAFF_MFA_REQUIRED = env.flag("STAFF_MFA_REQUIRED", default=True)
 APPROVAL_HOURS = env.integer("APPROVAL_HOURS", 72, minimum=1, maximum=720)
 # Modules that export KINDS: what can be asked for and needs a second person.
-APPROVABLE: list[str] = ["signing.recipient_approvals"]
+APPROVABLE: list[str] = ["billing.approvable", "signing.recipient_approvals"]
 
 EMAIL_BACKEND = env.text("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
 EMAIL_HOST = env.text("EMAIL_HOST", "127.0.0.1")

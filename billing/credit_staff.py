@@ -1,0 +1,102 @@
+"""The page of credit that staff give: asking for promotional credit and corrections, and what was given."""
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from accounts import approvals
+from accounts.access import StaffRequest, staff_required
+from accounts.models import Approval, Customer
+from billing import approvable
+from billing.forms import cents_from_text
+from billing.models import Grant
+from billing.money import NANO_USD_PER_CENT
+
+_SHOWN = 50
+_PRIORITIES = [("0", "Before all other promotional credit"), ("50", "As usual"), ("100", "After all other")]
+
+
+class CreditForm(forms.Form):
+    """Cleaned to `kind` and the `payload` of its approval, with a `reason` and the form's own `once`."""
+
+    once = forms.UUIDField(widget=forms.HiddenInput)
+    what = forms.ChoiceField(
+        label="What",
+        choices=[("grant", "Promotional credit"), ("credit", "Correction: credit"), ("take", "Correction: take")],
+    )
+    customer = forms.IntegerField(label="Account", min_value=1, max_value=2**53)
+    amount = forms.CharField(label="Amount", max_length=20)
+    text = forms.CharField(label="Campaign, or words on the statement", max_length=80)
+    priority = forms.ChoiceField(label="Used", choices=_PRIORITIES, initial="50")
+    last_day = forms.DateField(label="Last day", required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    reason = forms.CharField(label="Why", max_length=200)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        cents = cents_from_text(cleaned.get("amount", ""))
+        if not cents:
+            self.add_error("amount", "Write an amount in dollars, such as 25 or 25.50.")
+        if self.errors or not cents:
+            return cleaned
+        amount, last_day = cents * NANO_USD_PER_CENT, cleaned["last_day"]
+        if cleaned["what"] == "grant":
+            cleaned["kind"] = approvable.GRANT
+            cleaned["payload"] = {
+                "customer": cleaned["customer"],
+                "amount_nano_usd": amount,
+                "campaign": cleaned["text"],
+                "priority": int(cleaned["priority"]),
+                "last_day": last_day.isoformat() if last_day else "",
+            }
+        else:
+            cleaned["kind"] = approvable.ADJUSTMENT
+            cleaned["payload"] = {
+                "customer": cleaned["customer"],
+                "amount_nano_usd": amount if cleaned["what"] == "credit" else -amount,
+                "description": cleaned["text"],
+            }
+        return cleaned
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@staff_required("grants.see")
+def credits_page(request: StaffRequest) -> HttpResponse:
+    """What was given and what waits; POST asks a second person for more."""
+    initial = {"once": uuid.uuid4(), "customer": request.GET.get("account", "")}
+    form = CreditForm(request.POST if request.method == "POST" else None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            approvals.ask(
+                kind=form.cleaned_data["kind"],
+                payload=form.cleaned_data["payload"],
+                reason=form.cleaned_data["reason"],
+                user=request.user,
+                customer=Customer.objects.filter(pk=form.cleaned_data["customer"]).first(),
+                once=str(form.cleaned_data["once"]),
+            )
+        except approvals.NotAllowed:
+            raise PermissionDenied from None
+        except approvals.NotPossible as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, "Asked. It is given once a second person has approved it")
+            return redirect("credits")
+    waiting = Approval.objects.filter(kind__in=approvable.KINDS, status=Approval.Status.ASKED)
+    context = {
+        "form": form,
+        "waiting": [
+            (each, approvable.KINDS[each.kind].describe(each.payload))
+            for each in waiting.select_related("asked_by").order_by("id")
+        ],
+        "grants": Grant.objects.filter(kind=Grant.Kind.PROMO).select_related("customer").order_by("-id")[:_SHOWN],
+        "may_ask": request.user.has_perm("grants.ask"),
+    }
+    return render(request, "staff/credits.html", context, status=422 if form.errors else 200)
