@@ -35,7 +35,7 @@ lint: setup
 	$(RUN) manage.py makemigrations --check --dry-run
 
 test: lint
-	$(RUN) -m pytest -n $(JOBS)
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 proof: setup
 	PROOF=1 $(RUN) -m pytest

@@ -13,9 +13,23 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests import stage
 
+LONGEST = {
+    "test_whole_trip.py",
+    "test_killed_at_each_step.py",
+    "test_signer_process.py",
+    "test_client_lost_answers.py",
+    "test_staff_console.py",
+    "test_billing_pages.py",
+}
+
 # How long an example takes says something of the machine, nothing of the product.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest stories come first, so that no worker waits at the end for another that tells one."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
