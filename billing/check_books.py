@@ -138,14 +138,18 @@ INVARIANTS: dict[str, str] = {
             JOIN billing_ledgeraccount d ON d.id = t.debit_id JOIN billing_ledgeraccount c ON c.id = t.credit_id
             WHERE t.journal_id = e.journal_id)""",
     "top_ups_paid_but_not_credited": """
-        SELECT count(*) FROM billing_topup t WHERE t.status = 'paid' AND NOT EXISTS (
+        SELECT count(*) FROM billing_topup t LEFT JOIN billing_bankline l ON l.top_up_id = t.id
+        WHERE t.status = 'paid' AND NOT EXISTS (
             SELECT 1 FROM billing_walletentry e
-            WHERE e.reference = 'stripe:' || t.payment_intent_id AND e.customer_id = t.customer_id
-              AND e.amount_nano_usd = t.credit_nano_usd)""",
+            WHERE e.reference = coalesce('stripe:' || t.payment_intent_id, 'bank:' || l.id)
+              AND e.customer_id = t.customer_id AND e.amount_nano_usd = t.credit_nano_usd)""",
     "top_ups_credited_but_not_paid": """
         SELECT count(*) FROM billing_walletentry e WHERE e.kind = 'top_up' AND NOT EXISTS (
             SELECT 1 FROM billing_topup t
-            WHERE 'stripe:' || t.payment_intent_id = e.reference AND t.status = 'paid')""",
+            WHERE 'stripe:' || t.payment_intent_id = e.reference AND t.status = 'paid')
+          AND NOT EXISTS (
+            SELECT 1 FROM billing_bankline l JOIN billing_topup t ON t.id = l.top_up_id AND t.status = 'paid'
+            WHERE 'bank:' || l.id = e.reference AND l.amount_cents = t.total_cents)""",
     # Documents: series without gaps, amounts as booked, one receipt for each payment (the clock has an hour for it).
     "documents_missing_in_their_series": """
         SELECT sum(abs(c.last - d.documents) + abs(c.last - d.highest)) FROM billing_documentcounter c
@@ -185,6 +189,16 @@ INVARIANTS: dict[str, str] = {
         LEFT JOIN (SELECT t.subject, sum(v.moved_nano_usd) AS moved FROM billing_providerjournal p
                    JOIN billing_balancetransaction t ON t.id = p.movement_id
                    JOIN billing_providermove v ON v.journal_id = p.journal_id GROUP BY t.subject) m USING (subject)""",
+    # What is in transit of a payout: all of it until it came back or until our bank shows it.
+    "payouts_whose_way_differs_nano_usd": """
+        SELECT sum(abs(coalesce(b.balance, 0) - p.value_nano_usd * (
+            1 - (EXISTS (SELECT 1 FROM billing_journal WHERE reference = 'stripe:' || p.id || ':returned'))::int
+              - coalesce(l.shown, 0))))
+        FROM billing_payout p
+        LEFT JOIN billing_account_balance b ON b.number = 1120 AND b.asset = 'USD' AND b.party = p.id
+        LEFT JOIN (SELECT payout_id, sum(sign(amount_cents)::int) AS shown FROM billing_bankline
+                   WHERE journal_id IS NOT NULL GROUP BY 1) l ON l.payout_id = p.id
+        WHERE p.value_nano_usd IS NOT NULL""",
     # A movement is younger than an hour, or our journals tell of it.
     "movements_at_the_provider_unexplained_for_an_hour": """
         SELECT count(*) FROM billing_balancetransaction

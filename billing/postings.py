@@ -111,11 +111,21 @@ def top_up(
 
     `tax_nano_usd` by jurisdiction, such as DE or US-CA.
     """
-    taxes = tax_nano_usd or {}
-    balance, net_nano_usd = provider_balance(currency), gross_nano_usd - sum(taxes.values())
+    return _paid_in(provider_balance(currency), customer_id, gross_nano_usd, tax_nano_usd or {})
+
+
+def bank_top_up(
+    *, customer_id: int, gross_nano_usd: int, tax_nano_usd: Mapping[str, int] | None = None, currency: str = "usd"
+) -> list[Transfer]:
+    """The same, when a customer's bank transfer arrived on our own account."""
+    return _paid_in(bank(currency), customer_id, gross_nano_usd, tax_nano_usd or {})
+
+
+def _paid_in(money: Account, customer_id: int, gross_nano_usd: int, taxes: Mapping[str, int]) -> list[Transfer]:
+    net_nano_usd = gross_nano_usd - sum(taxes.values())
     return [
-        usd(balance, Account(PREPAID, str(customer_id)), net_nano_usd),
-        *(usd(balance, Account(TAX_PAYABLE, place), tax) for place, tax in sorted(taxes.items()) if tax),
+        usd(money, Account(PREPAID, str(customer_id)), net_nano_usd),
+        *(usd(money, Account(TAX_PAYABLE, place), tax) for place, tax in sorted(taxes.items()) if tax),
     ]
 
 

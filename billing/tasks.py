@@ -9,7 +9,7 @@ from celery import Task, shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from billing import documents, inbox, ledger, profiles, stripe_gateway, topups
+from billing import bank_statement, documents, inbox, ledger, profiles, stripe_gateway, topups
 from billing.documents import archive, post, sellers
 from billing.reconciliation import tie_out
 
@@ -55,6 +55,12 @@ def check_tax_ids() -> int:
 @shared_task
 def poll_provider() -> dict[str, int]:
     return tie_out.refresh() if settings.STRIPE_SECRET_KEY else {}
+
+
+@shared_task
+def book_bank_lines() -> int:
+    bank_statement.match_alone()
+    return bank_statement.book_matched()
 
 
 @shared_task

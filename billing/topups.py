@@ -273,6 +273,7 @@ def _due(limit: int) -> Iterator[uuid.UUID]:
                     SELECT id FROM billing_topup
                     WHERE (status IN ('started', 'open', 'processing')
                            OR (status = 'paid' AND balance_transaction_id IS NULL))
+                      AND method <> 'bank'
                       AND created_at < clock_timestamp() - interval '1 minute'
                       AND created_at > clock_timestamp() - interval '30 days'
                       AND coalesce(checked_at, '-infinity') < clock_timestamp()

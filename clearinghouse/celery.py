@@ -27,6 +27,7 @@ app.conf.update(
             "billing.tasks.sweep_top_ups": 30.0,
             "billing.tasks.poll_provider": 300.0,
             "billing.tasks.tie_out_provider": 600.0,
+            "billing.tasks.book_bank_lines": 10.0,
             "billing.tasks.post_usage": 10.0,
             "billing.tasks.issue_documents": 10.0,
             "billing.tasks.end_grants": 10.0,

@@ -61,6 +61,17 @@ def matching(name: str, default: str, pattern: str, words: str) -> str:
     return value
 
 
+def pairs(name: str) -> dict[str, str]:
+    """`Account holder: Acme Inc; IBAN: DE02 1203` as {"Account holder": "Acme Inc", "IBAN": "DE02 1203"}."""
+    found: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text(name).split(";"))):
+        label, colon, value = part.partition(":")
+        if not (label.strip() and colon and value.strip()):
+            raise SettingError(f"{name} must be pairs such as `IBAN: DE02 1203`, divided by semicolons.")
+        found[label.strip()] = value.strip()
+    return found
+
+
 def names(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 

@@ -169,7 +169,11 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 STAFF_MFA_REQUIRED = env.flag("STAFF_MFA_REQUIRED", default=True)
 APPROVAL_HOURS = env.integer("APPROVAL_HOURS", 72, minimum=1, maximum=720)
 # Modules that export KINDS: what can be asked for and needs a second person.
-APPROVABLE: list[str] = ["billing.approvable", "signing.recipient_approvals"]
+APPROVABLE: list[str] = [
+    "billing.approvable",
+    "billing.bank_transfers",
+    "signing.recipient_approvals",
+]
 
 EMAIL_BACKEND = env.text("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
 EMAIL_HOST = env.text("EMAIL_HOST", "127.0.0.1")
@@ -188,6 +192,11 @@ STRIPE_WEBHOOK_SECRETS = env.names("STRIPE_WEBHOOK_SECRET")
 STRIPE_API_BASE = env.url("STRIPE_API_BASE", "https://api.stripe.com")
 TOP_UP_MINIMUM_CENTS = env.integer("TOP_UP_MINIMUM_CENTS", 1_000, minimum=50)
 TOP_UP_MAXIMUM_CENTS = env.integer("TOP_UP_MAXIMUM_CENTS", 1_000_000, minimum=50, maximum=99_999_999)
+BANK_ACCOUNT = env.pairs("BANK_ACCOUNT")
+BANK_TRANSFER_MINIMUM_CENTS = env.integer("BANK_TRANSFER_MINIMUM_CENTS", 100_000, minimum=100)
+BANK_TRANSFER_MAXIMUM_CENTS = env.integer(
+    "BANK_TRANSFER_MAXIMUM_CENTS", 100_000_000, minimum=100, maximum=2_000_000_000
+)
 MARKUP_BPS = env.integer("MARKUP_BPS", 1_500, maximum=100_000)
 
 # -- Who sells ---------------------------------------------------------------------------------------------

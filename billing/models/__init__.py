@@ -1,5 +1,6 @@
 """The rows of the money, a room a subject."""
 
+from billing.models.bank import BankLine, BankTransfer
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
 from billing.models.budgets import Budget
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
@@ -17,6 +18,8 @@ from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
+    "BankLine",
+    "BankTransfer",
     "BalanceTransaction",
     "BillingProfile",
     "Budget",
