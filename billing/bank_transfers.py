@@ -1,8 +1,8 @@
 """Paying in by bank transfer: a pro-forma with a reference, and the credit when the money is there.
 
-The customer asks and gets the pro-forma at once. Finance finds the line of the bank's statement and asks for the credit;
-a second person decides (accounts/approvals.py), and the worker credits what arrived, whatever was asked for: the wish
-itself by the first arrival, a top-up of its own by each further one. A line is credited once.
+The customer asks and gets the pro-forma at once. Finance finds the line of the bank's statement and asks for the
+credit; a second person decides (accounts/approvals.py), and the worker credits what arrived, whatever was asked for:
+the wish itself by the first arrival, a top-up of its own by each further one. A line is credited once.
 """
 
 import secrets
@@ -100,10 +100,10 @@ def describe(payload: dict[str, Any]) -> list[tuple[str, str]]:
     line, transfer = BankLine.objects.get(pk=payload["line"]), _transfer(payload)
     top_up = transfer.top_up
     asked, came = (
-        display.cents_text(top_up.total_cents, top_up.currency),
+        display.cents_text(transfer.asked_cents, top_up.currency),
         display.cents_text(line.amount_cents, line.currency),
     )
-    note = "exactly what was asked for" if line.amount_cents == top_up.total_cents else f"asked for were {asked}"
+    note = "exactly what was asked for" if line.amount_cents == transfer.asked_cents else f"asked for were {asked}"
     if top_up.status == TopUp.Status.PAID and top_up.pk != line.top_up_id:
         note = "money came under this reference before; this is credited besides"
     return [
@@ -192,6 +192,7 @@ def _write(customer: Customer, user: User, amount_cents: int, po_number: str, wi
         pk=wish_id,
         top_up=top_up,
         reference=_new_reference(),
+        asked_cents=top_up.total_cents,
         po_number=" ".join(po_number.split())[:60],
         due_at=timezone.now() + WAITS,
     )

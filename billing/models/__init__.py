@@ -18,9 +18,9 @@ from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
+    "BalanceTransaction",
     "BankLine",
     "BankTransfer",
-    "BalanceTransaction",
     "BillingProfile",
     "Budget",
     "Document",

@@ -21,6 +21,7 @@ class BankTransfer(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     top_up = models.OneToOneField(TopUp, on_delete=models.PROTECT, related_name="bank_transfer")
     reference = models.CharField(max_length=20, unique=True)
+    asked_cents = models.BigIntegerField(help_text="Net and tax, as the pro-forma says.")
     po_number = models.CharField(max_length=60, blank=True)
     due_at = models.DateTimeField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
