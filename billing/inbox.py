@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from billing import stripe_gateway, topups
+from billing import disputes, fraud_warnings, refund_bookings, stripe_gateway, topups
 from billing.models import StripeEvent, TopUp
 from billing.reconciliation import payouts
 
@@ -50,6 +50,9 @@ SYNCS: dict[str, Callable[[Subject], None]] = {
     "checkout.session": _sync_session,
     "charge": _sync_charge,
     "payout": lambda subject: payouts.sync(subject.id),
+    "refund": lambda subject: refund_bookings.sync(subject.id),
+    "dispute": lambda subject: disputes.sync(subject.id),
+    "radar.early_fraud_warning": lambda subject: fraud_warnings.sync(subject.id),
 }
 
 

@@ -163,3 +163,82 @@ def adjustment(*, customer_id: int, nano_usd: int) -> list[Transfer]:
     """A charge is corrected: revenue goes back to the customer, or, when negative, comes from him."""
     revenue, prepaid = Account(USAGE_REVENUE), Account(PREPAID, str(customer_id))
     return [usd(revenue, prepaid, nano_usd) if nano_usd > 0 else usd(prepaid, revenue, -nano_usd)]
+
+
+def refund_requested(*, customer_id: int, credit_nano_usd: int) -> list[Transfer]:
+    """Credit that goes back leaves what can be spent before the provider is asked."""
+    return [usd(Account(PREPAID, str(customer_id)), Account(REFUNDS, str(customer_id)), credit_nano_usd)]
+
+
+def refund_owed(*, customer_id: int, credit_nano_usd: int) -> list[Transfer]:
+    """More went back to a card than the customer had left: he owes it."""
+    return [usd(Account(RECEIVABLE, str(customer_id)), Account(REFUNDS, str(customer_id)), credit_nano_usd)]
+
+
+def refund_sent(
+    *, customer_id: int, credit_nano_usd: int, tax_nano_usd: Mapping[str, int], currency: str
+) -> list[Transfer]:
+    """The refund left our balance at the provider, and with the credit its tax. The fee of the payment stays spent."""
+    balance = provider_balance(currency)
+    return [
+        usd(Account(REFUNDS, str(customer_id)), balance, credit_nano_usd),
+        *(usd(Account(TAX_PAYABLE, place), balance, tax) for place, tax in sorted(tax_nano_usd.items()) if tax),
+    ]
+
+
+def refund_returned(
+    *, customer_id: int, credit_nano_usd: int, tax_nano_usd: Mapping[str, int], currency: str | None
+) -> list[Transfer]:
+    """The refund came to nothing: spendable again. Without a currency the money never left our balance."""
+    source = Account(REFUNDS, str(customer_id)) if currency is None else provider_balance(currency)
+    return [
+        usd(source, Account(PREPAID, str(customer_id)), credit_nano_usd),
+        *(usd(source, Account(TAX_PAYABLE, place), tax) for place, tax in sorted(tax_nano_usd.items()) if tax),
+    ]
+
+
+def dispute_moved(*, dispute: str, amount_nano_usd: int, fee_nano_usd: int, currency: str) -> list[Transfer]:
+    """The provider took a disputed payment out of our balance (below zero) or put it back; the same for its fee."""
+    balance, funds, fees = provider_balance(currency), Account(DISPUTED, dispute), Account(DISPUTE_FEES)
+    moved = []
+    if amount_nano_usd:
+        legs = (funds, balance) if amount_nano_usd < 0 else (balance, funds)
+        moved.append(usd(*legs, abs(amount_nano_usd)))
+    if fee_nano_usd:
+        legs = (fees, balance) if fee_nano_usd > 0 else (balance, fees)
+        moved.append(usd(*legs, abs(fee_nano_usd)))
+    return moved
+
+
+def credit_frozen(*, customer_id: int, nano_usd: int) -> list[Transfer]:
+    """Credit that a dispute may need is no longer spendable."""
+    return [usd(Account(PREPAID, str(customer_id)), Account(FROZEN, str(customer_id)), nano_usd)]
+
+
+def credit_released(*, customer_id: int, nano_usd: int) -> list[Transfer]:
+    return [usd(Account(FROZEN, str(customer_id)), Account(PREPAID, str(customer_id)), nano_usd)]
+
+
+def dispute_lost(
+    *,
+    dispute: str,
+    customer_id: int,
+    frozen_nano_usd: int,
+    wallet_nano_usd: int,
+    tax_nano_usd: Mapping[str, int],
+    owed_nano_usd: int,
+) -> list[Transfer]:
+    """What was taken back is gone: frozen credit and the wallet pay, tax is relieved, the rest the customer owes."""
+    funds, party = Account(DISPUTED, dispute), str(customer_id)
+    payers = [
+        (Account(FROZEN, party), frozen_nano_usd),
+        (Account(PREPAID, party), wallet_nano_usd),
+        *((Account(TAX_PAYABLE, place), tax) for place, tax in sorted(tax_nano_usd.items())),
+        (Account(RECEIVABLE, party), owed_nano_usd),
+    ]
+    return [usd(account, funds, nano_usd) for account, nano_usd in payers if nano_usd]
+
+
+def debt_given_up(*, customer_id: int, nano_usd: int) -> list[Transfer]:
+    """What a customer owes will not be paid: a loss."""
+    return [usd(Account(CHARGEBACK_LOSSES), Account(RECEIVABLE, str(customer_id)), nano_usd)]

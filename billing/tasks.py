@@ -9,7 +9,7 @@ from celery import Task, shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from billing import bank_statement, documents, inbox, ledger, profiles, stripe_gateway, topups
+from billing import bank_statement, disputes, documents, inbox, ledger, profiles, refunds, stripe_gateway, topups
 from billing.documents import archive, post, sellers
 from billing.reconciliation import tie_out
 
@@ -66,6 +66,16 @@ def book_bank_lines() -> int:
 @shared_task
 def tie_out_provider() -> bool:
     return bool(settings.STRIPE_SECRET_KEY) and tie_out.run_when_due()
+
+
+@shared_task
+def work_refunds() -> int:
+    return refunds.work()
+
+
+@shared_task
+def sweep_disputes() -> int:
+    return disputes.sweep()
 
 
 @shared_task

@@ -28,6 +28,8 @@ app.conf.update(
             "billing.tasks.poll_provider": 300.0,
             "billing.tasks.tie_out_provider": 600.0,
             "billing.tasks.book_bank_lines": 10.0,
+            "billing.tasks.work_refunds": 5.0,
+            "billing.tasks.sweep_disputes": 300.0,
             "billing.tasks.post_usage": 10.0,
             "billing.tasks.issue_documents": 10.0,
             "billing.tasks.end_grants": 10.0,

@@ -197,6 +197,11 @@ BANK_TRANSFER_MINIMUM_CENTS = env.integer("BANK_TRANSFER_MINIMUM_CENTS", 100_000
 BANK_TRANSFER_MAXIMUM_CENTS = env.integer(
     "BANK_TRANSFER_MAXIMUM_CENTS", 100_000_000, minimum=100, maximum=2_000_000_000
 )
+# What a customer may get back within a day before a second person has to look.
+REFUND_APPROVAL_LIMIT_CENTS = env.integer("REFUND_APPROVAL_LIMIT_CENTS", 50_000)
+# Whether a lost dispute takes the tax back on what was consumed as well; it depends on the rules for bad debts.
+DISPUTE_TAX_RELIEF = env.flag("DISPUTE_TAX_RELIEF", default=True)
+RISK_HOLD_SCORE = env.integer("RISK_HOLD_SCORE", 100, minimum=1)
 MARKUP_BPS = env.integer("MARKUP_BPS", 1_500, maximum=100_000)
 
 # -- Who sells ---------------------------------------------------------------------------------------------

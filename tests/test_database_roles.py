@@ -69,6 +69,14 @@ FORBIDDEN = {
         "INSERT INTO billing_documentfile (document_id, content, sha256) VALUES (1, '', '')",
         "INSERT INTO billing_documentcounter (entity_id, kind, year, last) VALUES (1, 'receipt', 2026, 1)",
         "SET ROLE clearinghouse_worker",
+        # It asks for refunds by its one function; it neither makes them nor says what became of them.
+        "SELECT billing_take(1, 5, 'refund', 'x', now(), '', '[]', '')",
+        "INSERT INTO billing_refund (customer_id, amount_nano_usd) VALUES (1, 1)",
+        "UPDATE billing_refund SET approved_at = now()",
+        "UPDATE billing_refund SET status = 'done'",
+        "UPDATE billing_refundpart SET status = 'planned'",
+        "UPDATE billing_dispute SET stage = 'won'",
+        "DELETE FROM billing_fraudsignal",
         # An account is frozen and thawed by placing and lifting holds, never by hand.
         "UPDATE accounts_customer SET status = 'active'",
         "INSERT INTO accounts_hold (customer_id, code, reference, reason) VALUES (1, 'staff', 'x', 'x')",

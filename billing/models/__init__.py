@@ -3,7 +3,9 @@
 from billing.models.bank import BankLine, BankTransfer
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
 from billing.models.budgets import Budget
+from billing.models.disputes import Dispute, FraudWarning
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
+from billing.models.fraud import FraudSignal
 from billing.models.grants import Grant, GrantUse
 from billing.models.profiles import BillingProfile, TaxIdCheck, TaxIdKind, TaxIdState
 from billing.models.provider import (
@@ -14,6 +16,7 @@ from billing.models.provider import (
     StripeEvent,
     TieOut,
 )
+from billing.models.refunds import Refund, RefundPart
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
@@ -23,12 +26,15 @@ __all__ = [
     "BankTransfer",
     "BillingProfile",
     "Budget",
+    "Dispute",
     "Document",
     "DocumentCounter",
     "DocumentFile",
     "DocumentKind",
     "DocumentMail",
     "EthUsdRate",
+    "FraudSignal",
+    "FraudWarning",
     "FxRate",
     "Grant",
     "GrantUse",
@@ -40,6 +46,8 @@ __all__ = [
     "ProviderCursor",
     "ProviderCustomer",
     "ProviderJournal",
+    "Refund",
+    "RefundPart",
     "StripeEvent",
     "TaxIdCheck",
     "TaxIdKind",

@@ -100,6 +100,7 @@ class WalletEntry(models.Model):
         REFUND_RETURNED = "refund_returned", "Refund returned"
         DISPUTE_HOLD = "dispute_hold", "Held for a dispute"
         DISPUTE_RELEASE = "dispute_release", "Released after a dispute"
+        DISPUTE_LOST = "dispute_lost", "Lost dispute"
         DEBT_REPAYMENT = "debt_repayment", "Paid what was owed"
 
     # Of these, promotional credit moves; of all others, paid money.

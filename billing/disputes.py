@@ -1,0 +1,333 @@
+"""Disputes: what a bank takes back is kept apart, the customer's credit frozen, and the verdict booked, once each."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts import holds
+from accounts.models import Customer, User
+from billing import fraud, ledger, postings, refund_bookings, stripe_gateway, topups
+from billing.models import Dispute, Journal, RefundPart, TopUp
+from billing.refund_bookings import nano_usd_per_cent
+from billing.stripe_gateway import DisputeFacts
+
+log = logging.getLogger(__name__)
+
+Stage = Dispute.Stage
+STAGES = {
+    "warning_needs_response": Stage.INQUIRY,
+    "warning_under_review": Stage.INQUIRY,
+    "warning_closed": Stage.CLOSED,
+    "needs_response": Stage.OPEN,
+    "under_review": Stage.OPEN,
+    "won": Stage.WON,
+    "lost": Stage.LOST,
+}
+# A stage is left only for a later one: what comes out of order changes nothing back.
+_ORDER = [Stage.NEW, Stage.INQUIRY, Stage.CLOSED, Stage.OPEN, Stage.WON, Stage.LOST]
+_FINAL = (Stage.CLOSED, Stage.WON, Stage.LOST)
+
+
+class NotBookedYet(Exception):
+    """The payment is ours, and its own money is not in the books; the dispute waits for it."""
+
+
+def sync(dispute_id: str) -> None:
+    """Brings our row and the books up to what the provider says. Raises Unavailable, Refused, NotBookedYet."""
+    facts = stripe_gateway.dispute(dispute_id)
+    top_up = paid_top_up(charge_id=facts.charge_id, payment_intent_id=facts.payment_intent_id, tag=facts.top_up)
+    if top_up is None:
+        return
+    with transaction.atomic():
+        dispute = _row(facts, top_up)
+        _book_movements(dispute, facts)
+        stage = STAGES.get(facts.status, Stage.OPEN)
+        if _ORDER.index(stage) > _ORDER.index(Stage(dispute.stage)) and dispute.stage not in (Stage.WON, Stage.LOST):
+            _enter(dispute, stage)
+        dispute.provider_status = facts.status[:40]
+        dispute.evidence_due_at = facts.evidence_due_at
+        dispute.save()
+
+
+def paid_top_up(*, charge_id: str, payment_intent_id: str, tag: str) -> TopUp | None:
+    """The top-up behind a charge, its credit booked first if it was not; None for charges of somebody else.
+
+    Raises NotBookedYet, Unavailable, Refused.
+    """
+    rows = TopUp.objects.select_related("customer", "fx_rate")
+    found = rows.filter(charge_id=charge_id).first() or rows.filter(payment_intent_id=payment_intent_id or "-").first()
+    known = _uuid(tag)
+    if found is None and known is not None:
+        found = rows.filter(id=known).first()
+    if found is not None and found.status != TopUp.Status.PAID:
+        topups.settle(found.id)
+        found = rows.get(id=found.id)
+        if found.status != TopUp.Status.PAID:
+            raise NotBookedYet(str(found.id))
+    return found
+
+
+def sweep(*, limit: int = 100) -> int:
+    """Asks about open disputes once an hour, whatever events came; returns how many."""
+    asked = 0
+    for dispute_id in _due(limit):
+        asked += 1
+        try:
+            sync(dispute_id)
+        except (stripe_gateway.Unavailable, NotBookedYet) as error:
+            log.warning("dispute %s is asked about later: %s", dispute_id, error)
+    return asked
+
+
+def submit_evidence(dispute: Dispute, *, text: str, user: User) -> None:
+    """Hands a written answer to the bank, for good. Raises Unavailable, Refused."""
+    stripe_gateway.submit_evidence(dispute.provider_id, text=text)
+    Dispute.objects.filter(id=dispute.id).update(evidence_sent_at=timezone.now(), evidence_by=user)
+
+
+def give_up_debt(*, customer_id: int, nano_usd: int, reference: str) -> bool:
+    """What a customer owes becomes a loss, and the account is held for good; False when it was booked before.
+
+    Called inside the transaction of the second person's approval. Raises ledger.NotEnough when less is owed.
+    """
+    with transaction.atomic():
+        owed = ledger.lock_wallet(customer_id).debt
+        if Journal.objects.filter(reference=reference).exists():
+            return False
+        if owed < nano_usd:
+            raise ledger.NotEnough(f"customer {customer_id} owes {owed} nano-dollars")
+        ledger.book(
+            kind="debt_given_up",
+            reference=reference,
+            occurred_at=timezone.now(),
+            transfers=postings.debt_given_up(customer_id=customer_id, nano_usd=nano_usd),
+            description="A debt that will not be paid",
+            customer_id=customer_id,
+        )
+        holds.place(
+            customer=Customer.objects.get(pk=customer_id),
+            code=holds.Code.BAD_DEBT,
+            reference=reference,
+            reason="A debt of this account was given up.",
+        )
+    return True
+
+
+def _row(facts: DisputeFacts, top_up: TopUp) -> Dispute:
+    """The dispute's row, locked."""
+    Dispute.objects.bulk_create(
+        [
+            Dispute(
+                provider_id=facts.id,
+                customer_id=top_up.customer_id,
+                top_up=top_up,
+                charge_id=facts.charge_id,
+                amount_cents=facts.amount_cents,
+                currency=facts.currency,
+                amount_nano_usd=facts.amount_cents * nano_usd_per_cent(top_up),
+                reason=facts.reason[:60],
+                provider_status=facts.status[:40],
+                opened_at=facts.opened_at,
+                stage=Stage.NEW,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+    rows = Dispute.objects.select_for_update(of=("self",)).select_related("customer", "top_up__fx_rate")
+    return rows.get(provider_id=facts.id)
+
+
+def _book_movements(dispute: Dispute, facts: DisputeFacts) -> None:
+    """What left our balance stands on 1150 for this dispute until it is decided; the fee is spent."""
+    for moved in facts.movements:
+        rate = nano_usd_per_cent(dispute.top_up)
+        amount, fee = moved.amount_cents * rate, moved.fee_cents * rate
+        journal = ledger.book(
+            kind="dispute" if amount < 0 else "dispute_reversal",
+            reference=f"stripe:{moved.balance_transaction_id}",
+            occurred_at=timezone.now(),
+            transfers=postings.dispute_moved(
+                dispute=dispute.provider_id, amount_nano_usd=amount, fee_nano_usd=fee, currency=moved.currency
+            ),
+            description=f"Dispute {dispute.provider_id}",
+            customer_id=dispute.customer_id,
+        )
+        if journal is not None:
+            dispute.withdrawn_nano_usd -= amount
+            dispute.fee_nano_usd += fee
+
+
+def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
+    """The next stage, with all that belongs to it; each is entered once."""
+    before, dispute.stage = dispute.stage, stage
+    amount = _amount(dispute)
+    if stage in _FINAL:
+        dispute.ended_at = timezone.now()
+    match stage:
+        case Stage.INQUIRY:
+            fraud.note(
+                dispute.customer,
+                code=fraud.Code.INQUIRY,
+                reference=f"inquiry:{dispute.provider_id}",
+                reason=f"The card's bank asks about a payment of {amount} ({dispute.reason.replace('_', ' ')}).",
+            )
+        case Stage.OPEN:
+            _freeze(dispute, amount)
+        case Stage.WON:
+            _release(dispute, dispute.frozen_nano_usd)
+            holds.lift_reference(_hold(dispute), reason="The dispute was won")
+            fraud.clear(f"dispute:{dispute.provider_id}", reason="The dispute was won")
+        case Stage.LOST:
+            _lose(dispute, amount)
+            holds.lift_reference(_hold(dispute), reason="The dispute was lost and is settled in the books")
+    log.info("dispute %s: %s to %s", dispute.provider_id, before, stage)
+
+
+def _freeze(dispute: Dispute, amount: str) -> None:
+    """Keys stop, refunds that wait come back, and as much credit as is disputed goes from 2100 to 2110."""
+    holds.place(
+        customer=dispute.customer,
+        code=holds.Code.DISPUTE,
+        reference=_hold(dispute),
+        reason=f"A payment of {amount} is disputed: {dispute.reason.replace('_', ' ')}.",
+    )
+    fraud.note(
+        dispute.customer,
+        code=fraud.Code.DISPUTE,
+        reference=f"dispute:{dispute.provider_id}",
+        reason=f"A payment of {amount} was disputed ({dispute.reason.replace('_', ' ')}).",
+    )
+    waiting = RefundPart.objects.filter(
+        refund__customer_id=dispute.customer_id, status=RefundPart.Status.PLANNED
+    ).order_by("id")
+    for part_id in waiting.values_list("id", flat=True):
+        refund_bookings.give_up(part_id, "A payment of this account is disputed.")
+    frozen = min(ledger.lock_wallet(dispute.customer_id).paid, dispute.amount_nano_usd)
+    if frozen > 0:
+        ledger.take(
+            customer_id=dispute.customer_id,
+            amount_nano_usd=frozen,
+            kind="dispute_hold",
+            reference=f"dispute:{dispute.provider_id}:frozen",
+            occurred_at=timezone.now(),
+            transfers=postings.credit_frozen(customer_id=dispute.customer_id, nano_usd=frozen),
+            description=f"Held for a dispute of {amount}",
+            from_reference=f"stripe:{dispute.top_up.payment_intent_id}",
+        )
+        dispute.frozen_nano_usd = frozen
+
+
+def _release(dispute: Dispute, nano_usd: int) -> None:
+    """Credit that was frozen for the dispute can be spent again."""
+    if nano_usd:
+        ledger.credit(
+            customer_id=dispute.customer_id,
+            amount_nano_usd=nano_usd,
+            kind="dispute_release",
+            reference=f"dispute:{dispute.provider_id}:released",
+            occurred_at=timezone.now(),
+            transfers=postings.credit_released(customer_id=dispute.customer_id, nano_usd=nano_usd),
+            description="Released after a dispute",
+        )
+        dispute.frozen_nano_usd -= nano_usd
+
+
+def _lose(dispute: Dispute, amount: str) -> None:
+    """What was withdrawn is gone: frozen credit pays first, then what else is in the wallet; the rest is owed."""
+    customer_id = dispute.customer_id
+    gone, frozen = dispute.withdrawn_nano_usd, dispute.frozen_nano_usd
+    relief = min(_tax_nano_usd(dispute), gone)
+    there = frozen + ledger.lock_wallet(customer_id).paid
+    covered = min(there, gone - relief)
+    if covered < gone - relief and not settings.DISPUTE_TAX_RELIEF and gone > relief:
+        relief = relief * covered // (gone - relief)
+    owed = gone - relief - covered
+    from_frozen = min(frozen, covered)
+    transfers = postings.dispute_lost(
+        dispute=dispute.provider_id,
+        customer_id=customer_id,
+        frozen_nano_usd=from_frozen,
+        wallet_nano_usd=covered - from_frozen,
+        tax_nano_usd=_by_place(dispute.top_up, relief),
+        owed_nano_usd=owed,
+    )
+    reference, words, now = f"dispute:{dispute.provider_id}:lost", f"Lost dispute of {amount}", timezone.now()
+    if covered > from_frozen:
+        ledger.take(
+            customer_id=customer_id,
+            amount_nano_usd=covered - from_frozen,
+            kind="dispute_lost",
+            reference=reference,
+            occurred_at=now,
+            transfers=transfers,
+            description=words,
+        )
+    elif transfers:
+        ledger.book(
+            kind="dispute_lost",
+            reference=reference,
+            occurred_at=now,
+            transfers=transfers,
+            description=words,
+            customer_id=customer_id,
+        )
+    dispute.frozen_nano_usd -= from_frozen
+    _release(dispute, dispute.frozen_nano_usd)
+    dispute.withdrawn_nano_usd -= gone
+    dispute.covered_nano_usd, dispute.relieved_nano_usd, dispute.owed_nano_usd = covered, relief, owed
+    fraud.note(
+        dispute.customer,
+        code=fraud.Code.DISPUTE_LOST,
+        reference=f"dispute_lost:{dispute.provider_id}",
+        reason=f"A dispute of {amount} was lost ({dispute.reason.replace('_', ' ')}).",
+    )
+
+
+def _tax_nano_usd(dispute: Dispute) -> int:
+    """The tax within the disputed amount, without what refunds gave back before."""
+    top_up = dispute.top_up
+    back = RefundPart.objects.filter(top_up=top_up).exclude(balance_transaction_id=None)
+    given = sum(back.exclude(status__in=RefundPart.ENDED_BADLY).values_list("tax_cents", flat=True))
+    cents = refund_bookings.share(top_up.tax_cents, dispute.amount_cents, top_up.total_cents)
+    return max(0, min(cents, top_up.tax_cents - given)) * nano_usd_per_cent(top_up)
+
+
+def _by_place(top_up: TopUp, tax_nano_usd: int) -> dict[str, int]:
+    return {place: nano for place, nano in refund_bookings.split(top_up, tax_nano_usd).items() if nano}
+
+
+def _amount(dispute: Dispute) -> str:
+    return f"{dispute.amount_cents // 100:,}.{dispute.amount_cents % 100:02d} {dispute.currency.upper()}"
+
+
+def _hold(dispute: Dispute) -> str:
+    return f"dispute:{dispute.provider_id}"
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _due(limit: int) -> Iterator[str]:
+    for _ in range(limit):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE billing_dispute SET checked_at = clock_timestamp() WHERE id = (
+                    SELECT id FROM billing_dispute WHERE stage IN ('new', 'inquiry', 'open')
+                      AND coalesce(checked_at, seen_at) < clock_timestamp() - interval '1 hour'
+                    ORDER BY seen_at LIMIT 1 FOR UPDATE SKIP LOCKED
+                ) RETURNING provider_id
+                """
+            )
+            row = cursor.fetchone()
+        if row is None:
+            return
+        yield row[0]
