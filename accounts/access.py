@@ -33,7 +33,7 @@ class StaffRequest(HttpRequest):
 
 
 # Where staff without a seat at a customer come out: the first of these that they may open.
-HOMES = [("treasury.see", "treasury"), ("books.see", "finance"), ("stops.see", "stops")]
+HOMES = [("treasury.see", "treasury"), ("books.see", "finance"), ("approvals.open", "approvals")]
 
 type View[R: HttpRequest, **P] = Callable[Concatenate[R, P], HttpResponseBase]
 

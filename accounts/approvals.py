@@ -128,7 +128,7 @@ def ask(
                 customer=customer,
                 once=once,
                 asked_by=user,
-                expires_at=timezone.now() + timedelta(hours=settings.APPROVAL_HOURS),
+                expires_at=timezone.now() + timedelta(hours=hours()),
             )
             _note("approval.asked", approval, user, after=tried)
     except IntegrityError:  # the other half of a double click was first
@@ -183,6 +183,11 @@ def waiting_for(user: User) -> QuerySet[Approval]:
     decidable = [name for name, kind in kinds().items() if user.has_perm(kind.decide_permission)]
     open_now = Approval.objects.filter(status=Status.ASKED, expires_at__gt=Now(), kind__in=decidable)
     return open_now.exclude(asked_by=user).select_related("asked_by", "customer").order_by("id")
+
+
+def hours() -> int:
+    """How long a request can be decided."""
+    return int(settings.APPROVAL_HOURS)
 
 
 def expire() -> int:

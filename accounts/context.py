@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import SimpleLazyObject
 
-from accounts import access
-from accounts.models import Membership
+from accounts import access, approvals
+from accounts.models import Membership, User
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,10 @@ def _door(request: HttpRequest, name: str, icon: str, label: str) -> Door:
     here = request.path == url or (url != "/" and request.path.startswith(url))
     if name == "settings":  # the pages about one's own sign-in belong to the settings
         here = here or request.path.startswith("/accounts/")
-    return Door(url=url, icon=icon, label=label, short=SHORT.get(label, label), here=here)
+    waiting = 0
+    if name == "approvals" and isinstance(request.user, User):
+        waiting = approvals.waiting_for(request.user).count()
+    return Door(url=url, icon=icon, label=label, short=SHORT.get(label, label), here=here, waiting=waiting)
 
 
 def _doors(request: HttpRequest, entries: list[tuple[str, str, str]]) -> list[Door]:

@@ -170,6 +170,7 @@ STAFF_MFA_REQUIRED = env.flag("STAFF_MFA_REQUIRED", default=True)
 APPROVAL_HOURS = env.integer("APPROVAL_HOURS", 72, minimum=1, maximum=720)
 # Modules that export KINDS: what can be asked for and needs a second person.
 APPROVABLE: list[str] = [
+    "accounts.people",
     "billing.approvable",
     "billing.bank_transfers",
     "signing.recipient_approvals",
