@@ -14,6 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Customer
 from billing import ledger
+from billing.markups import markup_bps
 from billing.models import Markup
 from signing.discovery import prices
 from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
@@ -167,15 +168,15 @@ def test_a_customer_s_own_markup_is_in_its_prices(payer: Customer) -> None:
     a_market()
     staff = builders.user()
     Markup.objects.create(customer=None, bps=1_000, reason="all", made_by=staff)
-    assert prices.markup_of(payer.pk) == 1_000
+    assert markup_bps(payer.pk, at=timezone.now()) == 1_000
     Markup.objects.create(customer=payer, bps=0, reason="friend", made_by=staff)
     Markup.objects.create(
         customer=payer, bps=9_999, reason="later", made_by=staff, valid_from=timezone.now() + timedelta(days=1)
     )
-    assert prices.markup_of(payer.pk) == 0
-    assert prices.markup_of(builders.customer().pk) == 1_000
+    assert markup_bps(payer.pk, at=timezone.now()) == 0
+    assert markup_bps(builders.customer().pk, at=timezone.now()) == 1_000
     Markup.objects.create(customer=payer, bps=None, reason="over", made_by=staff)
-    assert prices.markup_of(payer.pk) == 1_000
+    assert markup_bps(payer.pk, at=timezone.now()) == 1_000
 
 
 def addresses() -> list[str]:

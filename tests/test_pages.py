@@ -14,6 +14,8 @@ from pytest_django.live_server_helper import LiveServer
 from accounts import moments
 from accounts.models import ApiKey
 from billing import display
+from billing.models import Markup
+from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 
 CERTAIN = 2**256 - 1
@@ -148,8 +150,9 @@ def test_filters_mark_up_amounts_so_that_a_copy_is_a_clean_number() -> None:
     assert "&lt;b&gt;" in _render("{{ n|short_address }}", n="<b>alert</b>0123456789")
 
 
-def test_the_example_charge_adds_up_at_the_markup_of_the_house(settings: Settings) -> None:
-    settings.MARKUP_BPS = 800
+def test_the_example_charge_adds_up_at_the_markup_of_the_house(db: None, settings: Settings) -> None:
+    settings.MARKUP_BPS = 1_500
+    Markup.objects.create(bps=800, reason="From today", made_by=builders.user())
     shown = _render("{% example_charge %}")
     figures = [round(float(value) * 1e9) for value in re.findall(r'class="nano" value="([^"]+)"', shown)]
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 from django import template
-from django.conf import settings
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.templatetags.page import EMPTY
 from accounts.templatetags.page import copy as copy_button
 from billing import display
+from billing.markups import markup_bps
 from billing.money import NANO_USD_PER_CENT, price_nano_usd, value_nano_usd
 
 register = template.Library()
@@ -159,13 +160,14 @@ def example_charge() -> dict[str, Any]:
     face_value_wei, odds, tickets, rate = 36_100_000_000_000_000, 10_000_000, 3, 3_128_440_000_000
     expected_wei = face_value_wei * tickets // odds
     expected = value_nano_usd(expected_wei, nano_usd_per_eth=rate)
-    charge = price_nano_usd(expected_wei, nano_usd_per_eth=rate, markup_bps=settings.MARKUP_BPS)
+    bps = markup_bps(None, at=timezone.now())
+    charge = price_nano_usd(expected_wei, nano_usd_per_eth=rate, markup_bps=bps)
     return {
         "face_value_wei": face_value_wei,
         "odds": odds,
         "tickets": tickets,
         "rate": rate,
-        "markup_bps": settings.MARKUP_BPS,
+        "markup_bps": bps,
         "expected": expected,
         "fee": charge - expected,
         "charge": charge,

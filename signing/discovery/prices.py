@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from billing.models import EthUsdRate, Markup
+from billing.markups import markup_bps
+from billing.models import EthUsdRate
 from billing.money import price_nano_usd
 from signing.discovery import document, offers, sources
 from signing.discovery.addresses import owners
@@ -62,16 +63,16 @@ def market(customer_id: int, *, work: str = "") -> Market:
     """What this customer's gateways can buy now; of one kind of work, or all when `work` is empty."""
     rate = latest_rate()
     listed = entries(rate)
-    markup_bps = markup_of(customer_id)
+    bps = markup_bps(customer_id, at=timezone.now())
     chosen = document.select(listed, Filters(caps=frozenset({work} if work and work != TRANSCODING else ())))
-    found = [offer for entry in chosen for offer in _offers(entry, rate, markup_bps) if work in ("", offer.work)]
+    found = [offer for entry in chosen for offer in _offers(entry, rate, bps) if work in ("", offer.work)]
     newest = Orchestrator.objects.exclude(info_read_at=None).order_by("-info_read_at").first()
     works = {name for entry in listed for name in entry.names} | {TRANSCODING for entry in listed if entry.price}
     return Market(
         offers=found,
         orchestrators=len({offer.entry.address for offer in found}),
         works=sorted(works),
-        markup_bps=markup_bps,
+        markup_bps=bps,
         nano_usd_per_eth=rate,
         read_at=newest.info_read_at if newest else None,
     )
@@ -98,16 +99,6 @@ def latest_rate() -> int | None:
     feed = EthUsdRate.objects.filter(feed_address__iexact=settings.ETH_USD_FEED_ADDRESS)
     row = feed.order_by("-updated_at").first()
     return row.nano_usd_per_eth if row else None
-
-
-def markup_of(customer_id: int) -> int:
-    """The customer's own markup in force, else the default, else the setting."""
-    in_force = Markup.objects.filter(valid_from__lte=timezone.now()).order_by("-valid_from", "-id")
-    for of_whom in (Q(customer_id=customer_id), Q(customer=None)):
-        row = in_force.filter(of_whom).first()
-        if row is not None and row.bps is not None:
-            return row.bps
-    return int(settings.MARKUP_BPS)
 
 
 def _young(row: Orchestrator) -> document.Orchestrator:
@@ -163,16 +154,16 @@ def _ceiling(nano_usd_per_eth: int | None) -> Ceiling:
 # -- Offers as people read them ----------------------------------------------------------------------------
 
 
-def _offers(entry: Entry, rate: int | None, markup_bps: int) -> list[Offer]:
-    found = [_of_capability(entry, each, rate, markup_bps) for each in entry.capabilities]
-    found += [_of_runner(entry, each, rate, markup_bps) for each in entry.runners]
+def _offers(entry: Entry, rate: int | None, bps: int) -> list[Offer]:
+    found = [_of_capability(entry, each, rate, bps) for each in entry.capabilities]
+    found += [_of_runner(entry, each, rate, bps) for each in entry.runners]
     if entry.price is not None:
-        price = _charge(entry.price * MILLION, rate, markup_bps)
+        price = _charge(entry.price * MILLION, rate, bps)
         found.append(_offer(entry, TRANSCODING, "million pixels", price, f"{_plain(entry.price)} wei per pixel"))
     return found
 
 
-def _of_capability(entry: Entry, capability: Capability, rate: int | None, markup_bps: int) -> Offer:
+def _of_capability(entry: Entry, capability: Capability, rate: int | None, bps: int) -> Offer:
     """Live video is counted in pixels but bought by time; other work is bought by what it renders."""
     is_live = capability.number == LIVE_VIDEO_TO_VIDEO
     units = SECONDS_PER_HOUR * PIXELS_PER_SECOND if is_live else MILLION
@@ -180,20 +171,20 @@ def _of_capability(entry: Entry, capability: Capability, rate: int | None, marku
         entry,
         capability.name,
         "hour" if is_live else "million pixels",
-        _charge(capability.price * units, rate, markup_bps),
+        _charge(capability.price * units, rate, bps),
         f"{_plain(capability.price)} wei per pixel",
         has_room=capability.has_room,
     )
 
 
-def _of_runner(entry: Entry, runner: Runner, rate: int | None, markup_bps: int) -> Offer:
+def _of_runner(entry: Entry, runner: Runner, rate: int | None, bps: int) -> Offer:
     hourly = document.wei_per_hour(runner)
     words = {"seconds": "second", "720p-pixel-seconds": "pixel", "fixed": "job"}
     return _offer(
         entry,
         runner.app,
         "job" if hourly is None else "hour",
-        _charge(Fraction(runner.price) if hourly is None else hourly, rate, markup_bps),
+        _charge(Fraction(runner.price) if hourly is None else hourly, rate, bps),
         f"{runner.price} wei per {words[runner.unit]}",
         gpu=runner.gpu.name if runner.gpu else "",
         has_room=runner.has_room,
@@ -227,11 +218,11 @@ def _offer(
     )
 
 
-def _charge(wei: Fraction, rate: int | None, markup_bps: int) -> int | None:
+def _charge(wei: Fraction, rate: int | None, bps: int) -> int | None:
     """What so much work costs a customer, rounded up to nano-dollars; None while no rate is known."""
     if rate is None:
         return None
-    return price_nano_usd(-(-wei.numerator // wei.denominator), nano_usd_per_eth=rate, markup_bps=markup_bps)
+    return price_nano_usd(-(-wei.numerator // wei.denominator), nano_usd_per_eth=rate, markup_bps=bps)
 
 
 def _plain(price: Fraction) -> str:
