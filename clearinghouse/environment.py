@@ -46,6 +46,14 @@ def ratio(name: str, default: str) -> Fraction:
     return number
 
 
+def nano_usd(name: str, default: str) -> int:
+    """Dollars with at most nine decimals, as whole nano-dollars."""
+    nano = ratio(name, default) * 10**9
+    if nano.denominator != 1 or nano >= 2**62:
+        raise SettingError(f"{name} must be dollars such as 250 or 0.5, not {text(name, default)!r}.")
+    return nano.numerator
+
+
 def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
     value = text(name, default)
     if value not in allowed:

@@ -215,6 +215,14 @@ class Demo:
             "DISCOVERY_SECONDS": "10",
             # One account has one key here, and whoever measures a demo does it with that.
             "KEY_REQUESTS_PER_SECOND": os.environ.get("KEY_REQUESTS_PER_SECOND", "0"),
+            # All of it is card money of today, and all of it goes to one orchestrator.
+            **{
+                name: os.environ.get(name, "1000000")
+                for name in (
+                    *("FRESH_CAP_CUSTOMER_USD", "FRESH_CAP_PAIR_USD", "FRESH_CAP_RECIPIENT_USD"),
+                    *("FRESH_CAP_NEW_RECIPIENT_USD", "FRESH_CAP_LISTED_USD"),
+                )
+            },
             "EMAIL_BACKEND": "accounts.mailbox.MailboxBackend",
             "SECRET_KEY": self.secrets["secret_key"],
             "CELERY_BROKER_URL": self.broker.url or "redis://127.0.0.1:1/0",

@@ -5,6 +5,7 @@ from functools import cache
 
 from celery import shared_task
 from django.conf import settings
+from django.db import connection
 
 from signing.chain import ethereum, indexer
 from signing.chain.ethereum import Chain, ChainUnavailable
@@ -34,6 +35,14 @@ def index_chain() -> int:
 def discover_orchestrators() -> int:
     """How many orchestrators said anew what they offer; 0 when none was due."""
     return refresh.refresh(_chain)
+
+
+@shared_task
+def forget_velocity() -> int:
+    """How many hours of fresh money were forgotten that no cap counts any more."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT signing_forget_velocity()")
+        return int(cursor.fetchone()[0])
 
 
 @shared_task

@@ -90,7 +90,7 @@ def commit(rows: Sequence[Row]) -> list[str]:
         [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
         asked = pack(rows, type_id=type_id)
         [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
-    results = json.loads(told) if told else [{"outcome": "committed"}] * len(rows)
+    results = json.loads(told)["results"] if told else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)
     return [result.get("code") or result["outcome"] for result in results]
 

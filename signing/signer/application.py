@@ -13,6 +13,7 @@ from signing.signer.batch import Batch
 from signing.signer.database import Database
 from signing.signer.discovery import Introductions, Limits, Listing
 from signing.signer.drafts import Terms
+from signing.signer.fresh_money import Caps, FreshMoney
 from signing.signer.gate import Gate
 from signing.signer.gate import Rates as RequestRates
 from signing.signer.house import House
@@ -38,12 +39,13 @@ def build(
     Customers pay by the key they are pinned to; by `keystore` while none is registered. Raises SigningUnavailable.
     """
     connections = Database(database or settings.DATABASES["default"])
-    batch = Batch(connections)
     rates = Rates(connections)
     authentication = Authentication(connections)
     keys = [keystore, *more_keys]
     senders = Senders(keys, connections)
     recipients = Recipients(connections, settings.RECIPIENT_POLICY)
+    fresh_money = FreshMoney(connections, recipients, Caps(**settings.FRESH_MONEY_CAPS))
+    batch = Batch(connections, fresh_money)
     price_rules = PriceRules(
         connections, max_price_per_unit=settings.MAX_PRICE_PER_UNIT, markup_bps=settings.MARKUP_BPS
     )
@@ -60,6 +62,7 @@ def build(
         recipients=recipients,
         rates=rates,
         stops=Stops(connections),
+        fresh_money=fresh_money,
         price_rules=price_rules,
         terms=Terms(
             limits=TicketLimits(

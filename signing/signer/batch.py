@@ -12,6 +12,7 @@ import psycopg
 
 from signing.signer.asked_payments import pack
 from signing.signer.database import Database, DatabaseUnavailable
+from signing.signer.fresh_money import FreshMoney, used_and_paid
 from signing.signer.refusals import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ MOST_IN_ONE_CALL = 64
 _MOST_WAITING = 1024
 _TURNS_TO_GATHER = 2
 _MOST_SECONDS_WAITING = 1.5
-_COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[])"
+_COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[], %s::jsonb)"
 _TYPE = "SELECT 'signing_asked_payment'::regtype::oid::bigint"
 
 type Outcome = Mapping[str, Any]
@@ -53,8 +54,9 @@ class _Waiting:
 class Batch:
     """A bounded queue in order of arrival and the one task that commits from it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, fresh_money: FreshMoney) -> None:
         self._database = database
+        self._fresh_money = fresh_money
         self._waiting: deque[_Waiting] = deque()
         self._arrival = asyncio.Event()
         self._closing = False
@@ -140,9 +142,20 @@ class Batch:
     async def _call(self, payments: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
         if self._type_id is None:
             self._type_id = int((await self._database.fetch(_TYPE))[0][0])
-        rows = await self._database.fetch(_COMMIT, [pack(payments, type_id=self._type_id)])
-        results: Sequence[Outcome] | None = rows[0][0]
-        return [_COMMITTED] * len(payments) if results is None else results
+        packed = pack(payments, type_id=self._type_id)
+        take = self._fresh_money.take(payments)
+        try:
+            rows = await self._database.fetch(_COMMIT, [packed, take.rules])
+        except psycopg.Error as error:
+            # An answer of the server: nothing was committed.
+            self._fresh_money.settle(take, {}, ()) if error.sqlstate else self._fresh_money.lose(take)
+            raise
+        except BaseException:
+            self._fresh_money.lose(take)
+            raise
+        answer: Mapping[str, Any] | None = rows[0][0]
+        self._fresh_money.settle(take, *used_and_paid(payments, answer))
+        return [_COMMITTED] * len(payments) if answer is None else answer["results"]
 
 
 def _log(error: Exception, payments: int) -> None:

@@ -10,10 +10,11 @@ from signing.chain.view import ChainView
 from signing.pm import ceilings, quotes, wire
 from signing.pm.orchestrator_info import OrchestratorInfo
 from signing.pm.wire import PaymentRequest
-from signing.signer import refusals, sessions
+from signing.signer import refusals, sessions, velocity
 from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
 from signing.signer.drafts import Draft, Drafting, Terms, Work, answer_text, look
+from signing.signer.fresh_money import FreshMoney
 from signing.signer.gate import Visitor
 from signing.signer.nonces import Nonces
 from signing.signer.price_rules import PriceRules
@@ -47,6 +48,7 @@ class Payments:
         recipients: Recipients,
         rates: Rates,
         stops: Stops,
+        fresh_money: FreshMoney,
         price_rules: PriceRules,
         terms: Terms,
     ) -> None:
@@ -57,6 +59,7 @@ class Payments:
         self._recipients = recipients
         self._rates = rates
         self._stops = stops
+        self._fresh_money = fresh_money
         self._price_rules = price_rules
         self._mac_keys = terms.mac_keys
         self._drafting = Drafting(terms, price_rules)
@@ -117,9 +120,22 @@ class Payments:
                         session = sessions.corrected(session, outcome, request)
                 case _ if outcome["code"] == "wrong_clock":
                     await self._database.measure_clock()
+                case _ if outcome["code"] == "velocity":
+                    await self._consider(draft.row["recipient"], outcome)
                 case _:
                     raise refusals.of_commit(outcome["code"], outcome.get("detail"))
         raise Unavailable("busy", "the session is busy, try again")
+
+    async def _consider(self, recipient: str, verdict: Outcome) -> None:
+        """Returns when there may be room now for what fresh money was refused. Raises Refused (429)."""
+        if verdict["cap"] == "recipient" and await self._fresh_money.renew(recipient):
+            return
+        raise velocity.refusal(
+            verdict,
+            caps=self._fresh_money.caps,
+            lease=self._fresh_money.lease(recipient),
+            now_seconds=self._database.now_ns() // 10**9,
+        )
 
     async def _draft_elsewhere(self, work: Work) -> tuple[Draft, asyncio.Future[Outcome]]:
         """The same with a key that keeps us waiting: payments of one offer are drafted and queued one by one.

@@ -2,7 +2,9 @@
 -- The attributes stand in this order in signing/signer/asked_payments.py too. Applying this file makes the type anew.
 DROP FUNCTION IF EXISTS
     signing_commit_payments(jsonb), signing_commit_plain_payments(jsonb),
-    signing_commit_payments(signing_asked_payment[]), signing_commit_plain_payments(signing_asked_payment[]);
+    signing_commit_payments(signing_asked_payment[]), signing_commit_plain_payments(signing_asked_payment[]),
+    signing_commit_payments(signing_asked_payment[], jsonb),
+    signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean);
 DROP TYPE IF EXISTS signing_asked_payment;
 CREATE TYPE signing_asked_payment AS (
     customer bigint, api_key bigint, tickets bigint, at bigint, first_nonce bigint, price_per_unit bigint,
@@ -16,17 +18,22 @@ CREATE TYPE signing_asked_payment AS (
 );
 
 -- Commits what is plain in an array (what that is stands below), and returns the places of those, counted from 1.
-CREATE OR REPLACE FUNCTION signing_commit_plain_payments(p_payments signing_asked_payment[]) RETURNS bigint[]
+-- p_apart are customers of whom nothing is; p_has_fresh says that somebody else may pay with fresh money.
+CREATE OR REPLACE FUNCTION signing_commit_plain_payments(
+    p_payments signing_asked_payment[], p_rules jsonb, p_apart bigint[], p_has_fresh boolean
+) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
     committed bigint[];
+    customers bigint[];
+    usages bigint[];
     clock_us bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 BEGIN
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(p_payments) WITH ORDINALITY AS payment
 ), judged AS (
     SELECT asked.ordinality, asked.customer, coalesce(
-        asked.tickets > 0
+        asked.tickets > 0 AND asked.customer <> ALL (p_apart)
         AND count(*) OVER (PARTITION BY asked.sender, asked.rand_hash) = 1
         AND count(*) OVER (PARTITION BY asked.customer, asked.session) = 1
         AND asked.at BETWEEN clock_us - 3000000 AND clock_us + 500000
@@ -65,7 +72,9 @@ WITH asked AS MATERIALIZED (
         array_agg(tickets::int ORDER BY place), 'ticket', array_agg(billed_units::numeric ORDER BY place),
         array_agg(fee_wei::numeric ORDER BY place), array_agg(cost_wei::numeric ORDER BY place),
         array_agg(rate ORDER BY place),
-        array_agg(markup_bps::int ORDER BY place)) AS usage_ids
+        array_agg(markup_bps::int ORDER BY place),
+        array_agg(coalesce((p_rules -> 'recipients' -> recipient ->> 'promo')::boolean, false) ORDER BY place)
+    ) AS usage_ids
     FROM plain
 ), paid AS MATERIALIZED (
     SELECT plain.*, debits.usage_ids[place] AS usage_id, first_nonce + tickets - 1 AS last_nonce,
@@ -108,28 +117,39 @@ WITH asked AS MATERIALIZED (
            win_prob::numeric, creation_round, creation_round_block_hash
     FROM paid
 )
-SELECT coalesce(array_agg(ordinality), '{}') INTO committed FROM paid;
+SELECT coalesce(array_agg(ordinality), '{}'), array_agg(customer), array_agg(usage_id)
+INTO committed, customers, usages FROM paid;
+IF p_has_fresh THEN
+    PERFORM signing_count_fresh(customers, usages);
+END IF;
 RETURN committed;
 END $$;
 
 -- The signer's one writer: commits up to 64 signed payments in one call, each judged on its own, in arrival order.
 --
+-- p_rules says what holds for fresh money and promotional credit, amounts in nano-dollars; what it does not name gets
+-- neither: {"customer_cap", "recipients": {address: {"promo": whether promotional credit pays it, "pair_cap" or null,
+-- "room": how much fresh money this call may send it, "first": whether nobody is known to have paid it before}}}.
 -- A payment of zero tickets only looks: it answers as a repeat or with the row, and writes nothing.
--- Returns NULL when all are committed, else a JSON array with one result a payment:
+-- Returns NULL when all are committed and no fresh money was at hand, else {"results": one for each payment,
+-- "fresh": {address: nano-dollars of fresh money sent}}. A result is one of
 --   {"outcome": "committed"}
 --   {"outcome": "repeat", "answer": <the stored answer>}          asked and charged before
 --   {"outcome": "stale", "last_nonce", ...}                       the caller worked from old values; here are the true ones
 --   {"outcome": "refused", "code": "unknown_session" | "sender_changed" | "wrong_clock", or a refusal of
 --                          billing_debit, "detail": <more in plain words, or null>}
+--   {"outcome": "refused", "code": "velocity", ...}               a cap on fresh money, see signing_judge_fresh
 --
 -- Plain payments are judged and written as one set: a customer's are plain when each of them continues what the rows
--- say, shares neither session nor ticket parameters with another, and all together fit the wallet. Whatever is left is
--- judged one after the other.
+-- say, shares neither session nor ticket parameters with another, and all together fit the wallet and the caps on
+-- fresh money. Whatever is left is judged one after the other.
 --
 -- Locks are taken in one order by every process: wallets by customer, then nonce counters by key. A wallet's lock
 -- guards the sessions of its customer. One clock decides: the caller proposes the moment (`at`) in this database's
 -- time, and a proposal that is further from it than a payment may wait is refused.
-CREATE OR REPLACE FUNCTION signing_commit_payments(p_payments signing_asked_payment[]) RETURNS jsonb
+CREATE OR REPLACE FUNCTION signing_commit_payments(
+    p_payments signing_asked_payment[], p_rules jsonb DEFAULT '{}'
+) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 -- Plans are made when tables are small and kept while they grow: every row is fetched by its key.
 SET plan_cache_mode = force_generic_plan SET jit = off
@@ -143,21 +163,40 @@ DECLARE
     moment timestamptz;
     clock_us bigint;
     results jsonb[] := '{}';
+    has_fresh boolean;
+    apart bigint[] := '{}';
+    counted jsonb := '{}';
+    verdict jsonb;
 BEGIN
     IF cardinality(p_payments) > 64 THEN
         RAISE EXCEPTION 'at most 64 payments in one call' USING ERRCODE = 'program_limit_exceeded';
     END IF;
-    PERFORM 1 FROM billing_wallet
-    WHERE customer_id = ANY (ARRAY(SELECT DISTINCT customer FROM unnest(p_payments)))
-    ORDER BY customer_id FOR NO KEY UPDATE;
+    SELECT coalesce(bool_or(fresh_nano_usd > 0), false) INTO has_fresh FROM (
+        SELECT fresh_nano_usd FROM billing_wallet
+        WHERE customer_id = ANY (ARRAY(SELECT DISTINCT customer FROM unnest(p_payments)))
+        ORDER BY customer_id FOR NO KEY UPDATE
+    ) locked;
     PERFORM pg_advisory_xact_lock(counters.key) FROM (
         SELECT DISTINCT hashtextextended(sender || encode(rand_hash, 'hex'), 0) AS key
         FROM unnest(p_payments) ORDER BY key
     ) counters;
 
+    IF has_fresh THEN
+        SELECT jsonb_object_agg(recipient, signing_counted_here(recipient)) INTO counted
+        FROM (SELECT DISTINCT recipient FROM unnest(p_payments) WHERE recipient IS NOT NULL) payees;
+    END IF;
     IF cardinality(p_payments) >= 4 THEN
-        plain := signing_commit_plain_payments(p_payments);
-        IF cardinality(plain) = cardinality(p_payments) THEN
+        IF has_fresh THEN
+            SELECT signing_near_a_cap(
+                array_agg(customer), array_agg(recipient), array_agg(cost_wei::numeric), array_agg(rate),
+                array_agg(markup_bps::int), p_rules) INTO apart FROM unnest(p_payments) WHERE tickets > 0;
+        END IF;
+        plain := signing_commit_plain_payments(p_payments, p_rules, coalesce(apart, '{}'), has_fresh);
+        IF cardinality(plain) = cardinality(p_payments) AND NOT has_fresh THEN
+            INSERT INTO signing_recipientseen (recipient)
+            SELECT DISTINCT recipient FROM unnest(p_payments)
+            WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean
+            ORDER BY recipient ON CONFLICT DO NOTHING;
             RETURN NULL;
         END IF;
     END IF;
@@ -219,9 +258,20 @@ BEGIN
             results := results || jsonb_build_object('outcome', 'refused', 'code', 'wrong_clock');
             CONTINUE;
         END IF;
+        IF has_fresh THEN
+            verdict := signing_judge_fresh(
+                p.customer, p.recipient, p.cost_wei::numeric, p.rate, p.markup_bps::int, p_rules,
+                (p_rules -> 'recipients' -> p.recipient ->> 'room')::bigint
+                + (counted ->> p.recipient)::bigint - signing_counted_here(p.recipient));
+            IF verdict IS NOT NULL THEN
+                results := results || (verdict || '{"outcome": "refused", "code": "velocity"}'::jsonb);
+                CONTINUE;
+            END IF;
+        END IF;
         SELECT * INTO debit FROM billing_debit(
             p.customer, p.api_key, p.session, p.label, p.kind, p.recipient, p.tickets::int, 'ticket',
-            p.billed_units::numeric, p.fee_wei::numeric, p.cost_wei::numeric, p.rate, p.markup_bps::int);
+            p.billed_units::numeric, p.fee_wei::numeric, p.cost_wei::numeric, p.rate, p.markup_bps::int,
+            coalesce((p_rules -> 'recipients' -> p.recipient ->> 'promo')::boolean, false));
         IF debit.refusal IS NOT NULL THEN
             results := results || jsonb_build_object(
                 'outcome', 'refused', 'code', debit.refusal, 'detail', debit.detail);
@@ -265,11 +315,22 @@ BEGIN
         ) VALUES (
             p.customer, p.session, debit.usage_id, p.sender, p.recipient, p.rand_hash, p.first_nonce,
             p.tickets, p.face_value_wei::numeric, p.win_prob::numeric, p.creation_round, p.creation_round_block_hash);
+        IF has_fresh THEN
+            PERFORM signing_count_fresh(ARRAY[p.customer], ARRAY[debit.usage_id]);
+        END IF;
         results := results || jsonb_build_object('outcome', 'committed');
     END LOOP;
-    RETURN to_jsonb(results);
+    INSERT INTO signing_recipientseen (recipient)
+    SELECT DISTINCT recipient FROM unnest(p_payments) WITH ORDINALITY AS payments
+    WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean AND results[ordinality] ->> 'outcome' = 'committed'
+    ORDER BY recipient ON CONFLICT DO NOTHING;
+    RETURN jsonb_build_object('results', to_jsonb(results), 'fresh', (
+        SELECT coalesce(jsonb_object_agg(key, signing_counted_here(key) - value::bigint), '{}')
+        FROM jsonb_each_text(counted)));
 END $$;
 
-REVOKE EXECUTE ON FUNCTION signing_commit_payments(signing_asked_payment[]), signing_commit_plain_payments(signing_asked_payment[])
+REVOKE EXECUTE ON FUNCTION
+    signing_commit_payments(signing_asked_payment[], jsonb),
+    signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean)
 FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION signing_commit_payments(signing_asked_payment[]) TO clearinghouse_signer;
+GRANT EXECUTE ON FUNCTION signing_commit_payments(signing_asked_payment[], jsonb) TO clearinghouse_signer;

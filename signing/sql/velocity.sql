@@ -1,0 +1,193 @@
+-- How much fresh money (paid in, and not aged yet) went where, by the hour. What is counted: the charge as the customer
+-- pays it, which is never less than what the recipient can redeem for it.
+--
+-- Of one customer the rows are guarded by the lock of his wallet. Of one recipient each connection of a signer counts in
+-- rows of its own, so that no row is shared; their sum is read once a second by each process (signing_lease_fresh).
+CREATE TABLE signing_velocity (
+    customer_id    bigint NOT NULL,
+    recipient      varchar(42) NOT NULL,
+    hour           timestamptz NOT NULL,
+    fresh_nano_usd bigint NOT NULL CHECK (fresh_nano_usd > 0),
+    PRIMARY KEY (customer_id, recipient, hour)
+) WITH (fillfactor = 70);
+CREATE TABLE signing_recipientvelocity (
+    recipient      varchar(42) NOT NULL,
+    hour           timestamptz NOT NULL,
+    backend        integer NOT NULL,
+    fresh_nano_usd bigint NOT NULL CHECK (fresh_nano_usd > 0),
+    PRIMARY KEY (recipient, hour, backend)
+) WITH (fillfactor = 70);
+-- How much fresh money a signer process may send to a recipient until it asks again.
+CREATE TABLE signing_freshlease (
+    recipient     varchar(42) NOT NULL,
+    process       uuid NOT NULL,
+    room_nano_usd bigint NOT NULL CHECK (room_nano_usd >= 0),
+    granted_at    timestamptz NOT NULL,
+    PRIMARY KEY (recipient, process)
+);
+CREATE TABLE signing_recipientseen (
+    recipient     varchar(42) PRIMARY KEY,
+    first_paid_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO signing_recipientseen (recipient, first_paid_at)
+SELECT recipient, min(issued_at) FROM signing_payment GROUP BY recipient;
+GRANT SELECT ON signing_velocity, signing_recipientvelocity, signing_recipientseen
+    TO clearinghouse_web, clearinghouse_worker;
+GRANT SELECT ON signing_recipientseen TO clearinghouse_signer;
+
+-- The first hour that still counts: all that left within the last 24 hours stands in it or in a later one.
+CREATE FUNCTION signing_velocity_since(p_now timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+    SELECT date_trunc('hour', p_now, 'UTC') - interval '24 hours'
+$$;
+
+-- Counts the fresh parts of usage rows that this transaction wrote.
+CREATE FUNCTION signing_count_fresh(p_customers bigint[], p_usages bigint[]) RETURNS void LANGUAGE sql AS $$
+    WITH used AS MATERIALIZED (
+        SELECT u.customer_id, u.counterparty AS recipient, date_trunc('hour', u.at, 'UTC') AS hour,
+               sum(u.fresh_nano_usd)::bigint AS fresh
+        FROM unnest(p_customers, p_usages) AS written (customer, usage)
+        JOIN LATERAL (SELECT * FROM billing_usage WHERE customer_id = customer AND id = usage LIMIT 1) u ON true
+        WHERE u.fresh_nano_usd > 0 GROUP BY 1, 2, 3
+    ), of_customers AS (
+        INSERT INTO signing_velocity AS v (customer_id, recipient, hour, fresh_nano_usd)
+        SELECT customer_id, recipient, hour, fresh FROM used
+        ON CONFLICT (customer_id, recipient, hour) DO UPDATE
+            SET fresh_nano_usd = v.fresh_nano_usd + excluded.fresh_nano_usd
+    )
+    INSERT INTO signing_recipientvelocity AS v (recipient, hour, backend, fresh_nano_usd)
+    SELECT recipient, hour, pg_backend_pid(), sum(fresh) FROM used GROUP BY recipient, hour
+    ON CONFLICT (recipient, hour, backend) DO UPDATE SET fresh_nano_usd = v.fresh_nano_usd + excluded.fresh_nano_usd
+$$;
+
+-- What this connection counted for a recipient lately; the growth within a transaction is what the transaction sent.
+CREATE FUNCTION signing_counted_here(p_recipient text) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(fresh_nano_usd), 0)::bigint FROM signing_recipientvelocity
+    WHERE recipient = p_recipient AND backend = pg_backend_pid()
+      AND hour >= signing_velocity_since(clock_timestamp())
+$$;
+
+-- Which customers may come near a cap if all they ask for came from fresh money: they are judged one payment at a time.
+CREATE FUNCTION signing_near_a_cap(
+    p_customers bigint[], p_recipients text[], p_costs_wei numeric[], p_rates bigint[], p_markups_bps int[],
+    p_rules jsonb
+) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+    WITH asked AS MATERIALIZED (
+        SELECT customer, recipient, coalesce(billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, markup_bps), 0) AS charge,
+               p_rules -> 'recipients' -> recipient AS rule
+        FROM unnest(p_customers, p_recipients, p_costs_wei, p_rates, p_markups_bps)
+             AS payment (customer, recipient, cost_wei, rate, markup_bps)
+        JOIN LATERAL (SELECT 1 FROM billing_wallet WHERE customer_id = customer AND fresh_nano_usd > 0 LIMIT 1) w ON true
+        LEFT JOIN LATERAL (SELECT nano_usd_per_eth FROM billing_ethusdrate WHERE id = rate LIMIT 1) r ON true
+    ), full_recipients AS (
+        SELECT recipient FROM asked GROUP BY recipient, rule
+        HAVING sum(charge) > coalesce((rule ->> 'room')::bigint, 0)
+    ), pairs AS (
+        SELECT customer, recipient, rule, sum(charge) AS charge FROM asked GROUP BY customer, recipient, rule
+    )
+    SELECT coalesce(array_agg(DISTINCT customer), '{}') FROM (
+        SELECT customer FROM asked WHERE recipient IN (SELECT recipient FROM full_recipients)
+        UNION ALL
+        SELECT pairs.customer FROM pairs, LATERAL (
+            SELECT coalesce(sum(fresh_nano_usd), 0) AS spent FROM signing_velocity v
+            WHERE v.customer_id = pairs.customer AND v.recipient = pairs.recipient
+              AND v.hour >= signing_velocity_since(clock_timestamp())) sent
+        WHERE rule ->> 'pair_cap' IS NOT NULL AND spent + charge > (rule ->> 'pair_cap')::bigint
+        UNION ALL
+        SELECT totals.customer FROM (SELECT customer, sum(charge) AS charge FROM pairs GROUP BY customer) totals,
+            LATERAL (SELECT coalesce(sum(fresh_nano_usd), 0) AS spent FROM signing_velocity v
+                     WHERE v.customer_id = totals.customer
+                       AND v.hour >= signing_velocity_since(clock_timestamp())) sent
+        WHERE spent + charge > coalesce((p_rules ->> 'customer_cap')::bigint, 0)
+    ) near
+$$;
+
+-- Judges one payment of a customer whose wallet is locked. NULL: it may be made. Else {"cap": which, "most", "spent",
+-- "needed": its fresh part, all in nano-dollars, "since", "until": Unix seconds from which hour on is counted, and when
+-- the first of it ceases to be}.
+CREATE FUNCTION signing_judge_fresh(
+    p_customer bigint, p_recipient text, p_cost_wei numeric, p_rate bigint, p_markup_bps int, p_rules jsonb,
+    p_room bigint
+) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    rule jsonb := p_rules -> 'recipients' -> p_recipient;
+    part bigint := billing_fresh_part(
+        p_customer, p_cost_wei, p_rate, p_markup_bps, coalesce((rule ->> 'promo')::boolean, false));
+    sent record;
+BEGIN
+    IF coalesce(part, 0) = 0 THEN
+        RETURN NULL;
+    END IF;
+    SELECT coalesce(sum(fresh_nano_usd), 0)::bigint AS of_all,
+           coalesce(sum(fresh_nano_usd) FILTER (WHERE recipient = p_recipient), 0)::bigint AS of_pair,
+           min(hour) AS all_since, min(hour) FILTER (WHERE recipient = p_recipient) AS pair_since
+    INTO sent FROM signing_velocity
+    WHERE customer_id = p_customer AND hour >= signing_velocity_since(clock_timestamp());
+    RETURN CASE
+        WHEN sent.of_all + part > coalesce((p_rules ->> 'customer_cap')::bigint, 0) THEN jsonb_build_object(
+            'cap', 'customer', 'most', coalesce((p_rules ->> 'customer_cap')::bigint, 0), 'spent', sent.of_all,
+            'since', extract(epoch FROM sent.all_since)::bigint)
+        WHEN sent.of_pair + part > (rule ->> 'pair_cap')::bigint THEN jsonb_build_object(
+            'cap', 'pair', 'most', (rule ->> 'pair_cap')::bigint, 'spent', sent.of_pair,
+            'since', extract(epoch FROM sent.pair_since)::bigint)
+        WHEN part > coalesce(p_room, 0) THEN jsonb_build_object('cap', 'recipient')
+    END || jsonb_build_object('needed', part);
+END $$;
+
+-- Gives a signer process room for fresh money to recipients until it asks again, and tells how things stand.
+--
+-- p_wanted: {recipient: {"cap", "new_cap"} in nano-dollars}; the latter counts for those first paid after p_season began.
+-- What all signers sent within 24 hours, and what others were given and may have sent since, is never given again: all
+-- rooms and all that was sent are never more than the cap together. A process may use its room for 5 seconds; it counts
+-- for 15, in which whatever it committed has been counted or has failed.
+CREATE FUNCTION signing_lease_fresh(p_process uuid, p_wanted jsonb, p_season interval)
+RETURNS TABLE (recipient text, room bigint, most bigint, spent bigint, since bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    wanted record;
+    others record;
+BEGIN
+    -- One at a time. Whoever waited sees what was given before: each statement below looks anew.
+    PERFORM pg_advisory_xact_lock(hashtext('signing_lease_fresh'));
+    FOR wanted IN SELECT key, value FROM jsonb_each(p_wanted) ORDER BY key LOOP
+        recipient := wanted.key;
+        SELECT CASE WHEN EXISTS (SELECT 1 FROM signing_recipientseen s
+                                 WHERE s.recipient = wanted.key AND s.first_paid_at <= clock_timestamp() - p_season)
+                    THEN (wanted.value ->> 'cap')::bigint ELSE (wanted.value ->> 'new_cap')::bigint END INTO most;
+        SELECT coalesce(sum(l.room_nano_usd), 0) AS given, count(*) AS processes INTO others
+        FROM signing_freshlease l
+        WHERE l.recipient = wanted.key AND l.process <> p_process
+          AND l.granted_at > clock_timestamp() - interval '15 seconds';
+        -- What was sent is looked up after what was given: between the two it can only be counted twice.
+        SELECT coalesce(sum(v.fresh_nano_usd), 0)::bigint, extract(epoch FROM min(v.hour))::bigint INTO spent, since
+        FROM signing_recipientvelocity v
+        WHERE v.recipient = wanted.key AND v.hour >= signing_velocity_since(clock_timestamp());
+        room := greatest(0, least(most - spent - others.given, (most - spent) / (others.processes + 1)));
+        INSERT INTO signing_freshlease AS l (recipient, process, room_nano_usd, granted_at)
+        VALUES (wanted.key, p_process, room, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT signing_freshlease_pkey DO UPDATE
+            SET room_nano_usd = excluded.room_nano_usd, granted_at = excluded.granted_at;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- Forgets what counts no longer.
+CREATE FUNCTION signing_forget_velocity() RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    WITH leases AS (
+        DELETE FROM signing_freshlease WHERE granted_at < clock_timestamp() - interval '1 hour'
+    ), pairs AS (
+        DELETE FROM signing_velocity WHERE hour < clock_timestamp() - interval '8 days' RETURNING 1
+    ), recipients AS (
+        DELETE FROM signing_recipientvelocity WHERE hour < clock_timestamp() - interval '8 days' RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM pairs) + (SELECT count(*) FROM recipients)
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+    signing_velocity_since(timestamptz), signing_count_fresh(bigint[], bigint[]), signing_counted_here(text),
+    signing_near_a_cap(bigint[], text[], numeric[], bigint[], int[], jsonb),
+    signing_judge_fresh(bigint, text, numeric, bigint, int, jsonb, bigint),
+    signing_lease_fresh(uuid, jsonb, interval), signing_forget_velocity()
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION signing_lease_fresh(uuid, jsonb, interval) TO clearinghouse_signer;
+GRANT EXECUTE ON FUNCTION signing_forget_velocity() TO clearinghouse_worker;
