@@ -46,7 +46,7 @@ def ratio(name: str, default: str) -> Fraction:
     return number
 
 
-def nano_usd(name: str, default: str) -> int:
+def dollars(name: str, default: str) -> int:
     """Dollars with at most nine decimals, as whole nano-dollars."""
     nano = ratio(name, default) * 10**9
     if nano.denominator != 1 or nano >= 2**62:

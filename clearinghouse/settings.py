@@ -247,12 +247,12 @@ KEY_REQUESTS_PER_SECOND = env.integer("KEY_REQUESTS_PER_SECOND", 500, maximum=1_
 BAD_KEYS_PER_MINUTE = env.integer("BAD_KEYS_PER_MINUTE", 30, maximum=1_000_000)
 # Of money that is not aged yet, in any 24 hours.
 FRESH_MONEY_CAPS = {
-    "customer_nano_usd": env.nano_usd("FRESH_CAP_CUSTOMER_USD", "1000"),
-    "pair_nano_usd": env.nano_usd("FRESH_CAP_PAIR_USD", "250"),
-    "recipient_nano_usd": env.nano_usd("FRESH_CAP_RECIPIENT_USD", "500"),
-    "new_recipient_nano_usd": env.nano_usd("FRESH_CAP_NEW_RECIPIENT_USD", "50"),
-    "listed_nano_usd": env.nano_usd("FRESH_CAP_LISTED_USD", "5000"),
-    "flagged_nano_usd": env.nano_usd("FRESH_CAP_FLAGGED_USD", "1"),
+    "customer_nano_usd": env.dollars("FRESH_CAP_CUSTOMER_USD", "1000"),
+    "pair_nano_usd": env.dollars("FRESH_CAP_PAIR_USD", "250"),
+    "recipient_nano_usd": env.dollars("FRESH_CAP_RECIPIENT_USD", "500"),
+    "new_recipient_nano_usd": env.dollars("FRESH_CAP_NEW_RECIPIENT_USD", "50"),
+    "listed_nano_usd": env.dollars("FRESH_CAP_LISTED_USD", "5000"),
+    "flagged_nano_usd": env.dollars("FRESH_CAP_FLAGGED_USD", "1"),
     "season_days": env.integer("NEW_RECIPIENT_DAYS", 7, maximum=365),
 }
 

@@ -33,6 +33,12 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
         ),
         ("ETH_RPC_URL", "http://x, garbage", "Every address in ETH_RPC_URL must start with http:// or https://."),
         ("MARKUP_BPS", "15%", "MARKUP_BPS must be a whole number, not '15%'."),
+        ("FRESH_CAP_PAIR_USD", "1/3", "FRESH_CAP_PAIR_USD must be dollars such as 250 or 0.5, not '1/3'."),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.1/8",
+            "TRUSTED_PROXIES must list addresses or networks such as 10.0.0.7 or 10.0.0.0/8.",
+        ),
         ("MARKUP_BPS", "-1", "MARKUP_BPS must be between 0 and 100000, not -1."),
         ("RECIPIENT_POLICY", "all", "RECIPIENT_POLICY must be one of registered, listed, any, not 'all'."),
         ("CONTROLLER_ADDRESS", "0x12", "CONTROLLER_ADDRESS must be 0x and 40 hexadecimal digits, not '0x12'."),
