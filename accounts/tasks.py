@@ -1,8 +1,8 @@
-"""The clock's door to approvals: it finds what was approved, so a lost message loses nothing."""
+"""The clock's doors to approvals: they find the rows that wait, so a lost message loses nothing."""
 
 from celery import shared_task
 
-from accounts import approvals
+from accounts import approval_mails, approvals
 
 
 @shared_task
@@ -10,3 +10,9 @@ def handle_approvals() -> int:
     """How many were carried out."""
     approvals.expire()
     return approvals.carry_out_waiting()
+
+
+@shared_task
+def mail_about_approvals() -> int:
+    """How many mails were sent."""
+    return approval_mails.send_waiting()

@@ -23,6 +23,7 @@ app.conf.update(
         name.rsplit(".", 1)[1]: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
         for name, seconds in {
             "accounts.tasks.handle_approvals": 2.0,
+            "accounts.tasks.mail_about_approvals": 10.0,
             "billing.tasks.handle_stripe_events": 5.0,
             "billing.tasks.sweep_top_ups": 30.0,
             "billing.tasks.poll_provider": 300.0,

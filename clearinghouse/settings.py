@@ -173,6 +173,7 @@ APPROVABLE: list[str] = [
     "accounts.people",
     "billing.approvable",
     "billing.bank_transfers",
+    "signing.price_approvals",
     "signing.recipient_approvals",
 ]
 

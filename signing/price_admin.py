@@ -1,11 +1,17 @@
-"""The console's rooms of price ceilings and markups: rows are added and never changed."""
+"""The console's rooms of price ceilings and markups: rows are asked for, added and never changed."""
 
+import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
@@ -13,9 +19,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from accounts import approvals
+from accounts.models import ApiKey, Approval, Customer
 from billing.admin import ReadOnlyAdmin, when
 from billing.models import Markup
-from signing import prices
+from signing import price_approvals, prices
 from signing.models import PriceCeiling
 from signing.price_forms import LimitForm, not_before_now
 
@@ -43,10 +51,21 @@ class LaterField(forms.SplitDateTimeField):
         return not_before_now(super().clean(value))
 
 
+class OnceField(forms.CharField):
+    """The form's own number: sent twice, it asks once."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, max_length=60, widget=forms.HiddenInput, initial=uuid.uuid4)
+
+
 class CeilingForm(LimitForm, _CeilingForm):
     """A ceiling in the words people use."""
 
     valid_from = LaterField()
+    reason = forms.CharField(
+        max_length=200, widget=UnfoldAdminTextInputWidget(), help_text="Read by the second person who decides."
+    )
+    once = OnceField()
 
     class Meta:
         model = PriceCeiling
@@ -86,6 +105,7 @@ class MarkupForm(_MarkupForm):
     )
 
     valid_from = LaterField()
+    once = OnceField()
 
     class Meta:
         model = Markup
@@ -98,14 +118,58 @@ class AddOnlyAdmin(ReadOnlyAdmin):
 
     right = "prices.see"
     adding: ClassVar[tuple[str, ...]]
+    kind: ClassVar[str]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return admin.site.has_permission(request) and any(map(request.user.has_perm, self.adding))
+
+    def wish(self, request: HttpRequest, form: Any) -> Approval | None:
+        """Asks for the row; None when it needed no second person and is there."""
+        raise NotImplementedError
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Writes no row itself: the answer leads to the request, which waits for a second person."""
+        try:
+            obj.asked = self.wish(request, form)
+        except approvals.NotPossible as error:
+            obj.asked = None
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            words = "Asked. It waits for a second person" if obj.asked else "It holds from now on"
+            self.message_user(request, words, messages.SUCCESS)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """There is no row yet that anything could be related to."""
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
+        """The audit log has it."""
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        asked = getattr(obj, "asked", None)
+        return (
+            redirect("approval", asked.pk)
+            if asked
+            else redirect(f"admin:{self.opts.label_lower.replace('.', '_')}_changelist")
+        )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Says how many changes wait."""
+        waiting = Approval.objects.filter(kind=self.kind, status=Approval.Status.ASKED, expires_at__gt=Now()).count()
+        if waiting and request.method == "GET":
+            words = format_html(
+                '{} waiting for a second person. <a href="{}?show=mine">Look</a>',
+                "One change is" if waiting == 1 else f"{waiting} changes are",
+                reverse("approvals"),
+            )
+            self.message_user(request, words, messages.WARNING)
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
 
 
 @admin.register(PriceCeiling)
 class PriceCeilingAdmin(AddOnlyAdmin):
     adding = ("ceilings.ask", "ceilings.lower")
+    kind = price_approvals.CEILING
     form = CeilingForm
     list_display = ("subject", "limit", when("valid_from", "In force from, UTC"), "made_by")
     list_filter = ("scope", "unit")
@@ -128,18 +192,26 @@ class PriceCeilingAdmin(AddOnlyAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         if obj:
             return (*self.fields, "valid_from", "made_by", "made_at")
-        return ("scope", "capability", "model", "customer", "api_key", "amount", "currency", "per", "valid_from")
+        return (
+            *("scope", "capability", "model", "customer", "api_key", "amount", "currency", "per", "valid_from"),
+            *("reason", "once"),
+        )
 
-    def save_model(self, request: HttpRequest, obj: PriceCeiling, form: CeilingForm, change: bool) -> None:
-        assert request.user.is_authenticated, "the console lets nobody else in"
-        given = {name: form.cleaned_data[name] for name in CeilingForm.Meta.fields}
-        row = prices.add_ceiling(user=request.user, **given, **form.cleaned_data["limit"])
-        obj.pk = row.pk
+    def wish(self, request: HttpRequest, form: CeilingForm) -> Approval | None:
+        """A lower ceiling holds at once; anything else waits for a second person."""
+        given = form.cleaned_data
+        payload = price_approvals.ceiling_payload({**given, **given["limit"]}, valid_from=given["valid_from"])
+        if price_approvals.is_lower(payload) and request.user.has_perm("ceilings.lower"):
+            assert request.user.is_authenticated, "the console lets nobody else in"
+            prices.add_ceiling(user=request.user, **price_approvals.columns(payload))
+            return None
+        return _ask(request, price_approvals.CEILING, payload, form, customer=_payer(given))
 
 
 @admin.register(Markup)
 class MarkupAdmin(AddOnlyAdmin):
     adding = ("markups.ask",)
+    kind = price_approvals.MARKUP
     form = MarkupForm
     list_display = ("whose", "markup", "reason", when("valid_from", "In force from, UTC"), "made_by")
     list_select_related = ("customer", "made_by")
@@ -159,16 +231,36 @@ class MarkupAdmin(AddOnlyAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         if obj:
             return ("whose", "markup", "reason", "valid_from", "made_by", "made_at")
-        return ("customer", "percent", "reason", "valid_from")
+        return ("customer", "percent", "reason", "valid_from", "once")
 
-    def save_model(self, request: HttpRequest, obj: Markup, form: MarkupForm, change: bool) -> None:
-        assert request.user.is_authenticated, "the console lets nobody else in"
-        cleaned = form.cleaned_data
-        row = prices.add_markup(
-            user=request.user,
-            customer=cleaned["customer"],
-            bps=None if cleaned["percent"] is None else int(cleaned["percent"] * 100),
-            reason=cleaned["reason"],
-            valid_from=cleaned["valid_from"],
+    def wish(self, request: HttpRequest, form: MarkupForm) -> Approval:
+        given = form.cleaned_data
+        payload = price_approvals.markup_payload(
+            customer=given["customer"],
+            bps=None if given["percent"] is None else int(given["percent"] * 100),
+            valid_from=given["valid_from"],
         )
-        obj.pk = row.pk
+        return _ask(request, price_approvals.MARKUP, payload, form, customer=given["customer"])
+
+
+def _payer(given: dict[str, Any]) -> Customer | None:
+    key: ApiKey | None = given["api_key"]
+    customer: Customer | None = given["customer"]
+    return key.customer if key else customer
+
+
+def _ask(request: HttpRequest, kind: str, payload: dict[str, Any], form: Any, *, customer: Customer | None) -> Approval:
+    """Raises PermissionDenied and approvals.NotPossible."""
+    assert request.user.is_authenticated, "the console lets nobody else in"
+    given = form.cleaned_data
+    try:
+        return approvals.ask(
+            kind=kind,
+            payload=payload,
+            reason=given["reason"],
+            user=request.user,
+            customer=customer,
+            once=given["once"],
+        )
+    except approvals.NotAllowed:
+        raise PermissionDenied(approvals.kinds()[kind].ask_permission) from None

@@ -10,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from django.core.mail import EmailMessage
 from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from accounts import approvals
+from accounts import approval_mails, approvals
 from accounts.approvals import NotPossible
 from accounts.models import Approval, AuditEntry, Customer, User
 from tests import builders
@@ -379,6 +381,37 @@ def test_a_refused_attempt_stays_in_the_log_when_everything_around_it_is_rolled_
 def execute(statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+@pytest.mark.django_db
+def test_who_may_decide_is_told_by_mail_and_so_is_who_asked_each_once(mailoutbox: list[EmailMessage]) -> None:
+    cast = Cast()
+    for other in (builders.staff("treasury"), builders.staff("support")):
+        assert not other.has_perm("refunds.decide")
+    gone = builders.staff("finance")
+    User.objects.filter(pk=gone.pk).update(is_active=False)
+    request = cast.ask()
+    assert [approval_mails.send_waiting() for _ in range(2)] == [1, 0]
+    approvals.decide(request.pk, cast.decider, approve=True, note="Fine")
+    assert approval_mails.send_waiting() == 0
+    approvals.carry_out_waiting()
+    assert [approval_mails.send_waiting() for _ in range(2)] == [1, 0]
+    asked, answered = mailoutbox
+    assert (asked.to, answered.to) == ([cast.decider.email], [cast.asker.email])
+    assert f"/approvals/{request.pk}/" in str(asked.body)
+    assert "Name then: After" in str(asked.body)
+    assert "Fine" in str(answered.body)
+
+
+@pytest.mark.django_db
+def test_a_mail_server_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch, mailoutbox: list[Any]) -> None:
+    cast = Cast()
+    cast.ask()
+    with monkeypatch.context() as patch:
+        patch.setattr("accounts.mail.send", lambda *given, **more: (_ for _ in ()).throw(ConnectionRefusedError()))
+        assert approval_mails.send_waiting() == 0
+    assert approval_mails.send_waiting() == 1
+    assert len(mailoutbox) == 1
 
 
 # -- what the database itself refuses -------------------------------------------------------------------------------

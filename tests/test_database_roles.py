@@ -52,7 +52,12 @@ FORBIDDEN = {
         "UPDATE accounts_apikey SET secret_sha256 = ''",
         "DELETE FROM accounts_auditentry",
         "UPDATE accounts_auditentry SET action = 'x'",
-        # Nor can it decide or do by itself what needs a second person.
+        # What needs a second person, it can neither write nor decide nor do by itself.
+        "INSERT INTO billing_markup (reason) VALUES ('x')",
+        "INSERT INTO accounts_user_groups (user_id, group_id) VALUES (1, 1)",
+        "INSERT INTO accounts_user_user_permissions (user_id, permission_id) VALUES (1, 1)",
+        "INSERT INTO auth_group (name) VALUES ('mine')",
+        "UPDATE auth_group SET name = 'admin'",
         "UPDATE accounts_approval SET status = 'done', done_at = now()",
         "UPDATE accounts_approval SET status = 'approved'",
         "DELETE FROM accounts_approval",

@@ -1,22 +1,26 @@
 """The console's price ceilings and markups: typed as people speak, kept exactly, added and never changed."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.forms import ValidationError
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.errors import InsufficientPrivilege
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from accounts.models import AuditEntry, User
+from accounts import approvals, people
+from accounts.models import Approval, AuditEntry, User
 from billing.models import Markup
-from signing import prices
+from signing import price_approvals, prices
 from signing.models import PriceCeiling
 from signing.price_forms import PER, limit
 from tests import builders
@@ -38,7 +42,16 @@ def staff(client: Client, user: User, settings: Settings) -> Client:
 
 
 def ceiling(**more: Any) -> dict[str, Any]:
-    return {"scope": "global", "amount": "1.10", "currency": "usd", "per": "hour", **more}
+    return {"scope": "global", "amount": "1.10", "currency": "usd", "per": "hour", "reason": "contract", **more}
+
+
+def second_person_agrees() -> None:
+    """Approves everything that waits, and lets the worker do it."""
+    second = builders.staff("admin")
+    for row in Approval.objects.filter(status=Approval.Status.ASKED):
+        approvals.decide(row.pk, second, approve=True)
+    approvals.carry_out_waiting()
+    assert not Approval.objects.exclude(status=Approval.Status.DONE).exists()
 
 
 @given(
@@ -88,6 +101,9 @@ def test_staff_add_a_ceiling_in_the_units_people_use(
 ) -> None:
     answer = staff.post(address(PriceCeiling, "add"), ceiling(**given))
     assert answer.status_code == 302, answer.content.decode()
+    assert not PriceCeiling.objects.exists(), "one person alone changes no price"
+    assert "waiting for a second person" in staff.get(address(PriceCeiling, "changelist")).content.decode()
+    second_person_agrees()
     row = PriceCeiling.objects.get()
     assert (row.unit, row.limit_wei, row.limit_nano_usd, row.per_units) == columns
     assert row.made_by == user
@@ -110,6 +126,7 @@ def test_a_ceiling_names_what_it_is_for(staff: Client) -> None:
     ]
     for more, words in subjects:
         assert staff.post(address(PriceCeiling, "add"), ceiling(**more)).status_code == 302
+        second_person_agrees()
         assert prices.subject_text(PriceCeiling.objects.order_by("-id")[0]) == words
     made = PriceCeiling.objects.count()
     wrong: list[dict[str, Any]] = [
@@ -140,6 +157,8 @@ def test_staff_add_a_markup_in_percent_from_now_or_later_on(staff: Client, user:
     ):
         answer = staff.post(address(Markup, "add"), {"reason": "contract", **more})
         assert answer.status_code == 302, answer.content.decode()
+        assert answer.headers["Location"].startswith("/approvals/")
+        second_person_agrees()
     rows = list(Markup.objects.order_by("id"))
     assert [(row.bps, row.customer, row.made_by) for row in rows] == [
         (1_250, None, user),
@@ -170,16 +189,125 @@ def test_nobody_changes_or_deletes_a_price(staff: Client, user: User) -> None:
         assert staff.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_web_s_own_rights_suffice_to_add_prices(user: User) -> None:
+def as_role[T](role: str, call: Callable[[], T]) -> T:
     with connection.cursor() as cursor:
-        cursor.execute("SET ROLE clearinghouse_web")
+        cursor.execute(f"SET ROLE clearinghouse_{role}")
     try:
-        assert prices.add_markup(user=user, customer=None, bps=1, reason="x").pk
-        assert prices.add_ceiling(user=user, scope="global", unit="job", limit_wei=1).pk
+        return call()
     finally:
         with connection.cursor() as cursor:
             cursor.execute("RESET ROLE")
+
+
+def in_cents(limit: int | None, *, user: User, **more: Any) -> PriceCeiling:
+    columns = {"scope": "global", "unit": "job", "limit_nano_usd": limit, **more}
+    return prices.add_ceiling(user=user, **columns)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_itself_lets_the_web_lower_a_ceiling_and_nothing_else(user: User) -> None:
+    owner = builders.customer()
+    in_cents(100, user=user)
+    for refused in (
+        lambda: prices.add_markup(user=user, customer=None, bps=1, reason="x"),
+        lambda: in_cents(101, user=user),
+        lambda: in_cents(None, user=user),
+        lambda: in_cents(1, user=user, valid_from=timezone.now() + timedelta(days=1)),
+        lambda: in_cents(None, user=user, limit_wei=1),
+        lambda: in_cents(1, user=user, scope="capability", capability=35),
+    ):
+        with pytest.raises(DatabaseError) as caught:
+            as_role("web", refused)
+        assert isinstance(caught.value.__cause__, InsufficientPrivilege)
+    assert as_role("web", lambda: in_cents(99, user=user)).pk
+    assert as_role("web", lambda: in_cents(99, user=user, scope="customer", customer=owner)).pk
+    key = builders.api_key(owner)
+    assert as_role("web", lambda: in_cents(9_900, user=user, scope="api_key", api_key=key)).pk
+    assert as_role("worker", lambda: prices.add_markup(user=user, customer=None, bps=1, reason="x")).pk
+    assert as_role("worker", lambda: in_cents(101, user=user)).pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_web_asks_a_second_person_decides_and_the_worker_writes_each_with_its_own_rights(user: User) -> None:
+    owner, second = builders.customer(), builders.staff("admin")
+    joins = builders.user()
+    builders.staff("risk")  # the group is there
+    wishes: list[tuple[str, dict[str, Any]]] = [
+        (price_approvals.MARKUP, price_approvals.markup_payload(customer=owner, bps=100, valid_from=None)),
+        (price_approvals.CEILING, price_approvals.ceiling_payload(ONE_DOLLAR, valid_from=None)),
+        (people.GIVE, {"user": joins.pk, "role": "risk"}),
+    ]
+    for kind, payload in wishes:
+        row = as_role("web", partial(approvals.ask, kind=kind, payload=payload, reason="x", user=user))
+        as_role("web", partial(approvals.decide, row.pk, second, approve=True))
+    assert as_role("worker", approvals.carry_out_waiting) == 3
+    assert (Markup.objects.get().bps, PriceCeiling.objects.get().limit_nano_usd) == (100, 10**9)
+    assert User.objects.get(pk=joins.pk).has_perm("risk.see")
+    with pytest.raises(DatabaseError, match="makes nobody staff"):
+        as_role("web", lambda: User.objects.filter(is_staff=False).update(is_staff=True))
+    with pytest.raises(DatabaseError, match="makes nobody staff"):
+        as_role("web", lambda: User.objects.create_superuser("me@example.com", "x" * 12))
+    with pytest.raises(DatabaseError):
+        as_role("web", lambda: owner.members.get().groups.add(*joins.groups.all()))
+    assert as_role("web", lambda: people.take(joins, "risk", actor=user))
+
+
+ONE_DOLLAR = {"scope": "global", "unit": "job", "limit_wei": None, "limit_nano_usd": 10**9, "per_units": 1}
+
+
+@pytest.mark.django_db
+def test_a_ceiling_that_only_gets_lower_needs_nobody_else(staff: Client, user: User) -> None:
+    owner = builders.customer()
+    in_cents(1_100_000_000, user=user, unit="second", per_units=3_600)
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"amount": "1.11"}, False),
+        ({"amount": "1.10"}, True),
+        ({"amount": "1.09"}, True),
+        ({"amount": ""}, False),
+        ({"amount": "1", "currency": "wei"}, False),
+        ({"amount": "1.00", "per": "job"}, False),
+        ({"scope": "customer", "customer": owner.pk, "amount": "5"}, True),
+        ({"scope": "customer", "customer": owner.pk, "amount": "6"}, False),
+        ({"scope": "capability", "capability": 35, "amount": "0.01"}, False),
+    ]
+    for more, alone in cases:
+        rows, asked = PriceCeiling.objects.count(), Approval.objects.count()
+        assert staff.post(address(PriceCeiling, "add"), ceiling(**more)).status_code == 302
+        made = (PriceCeiling.objects.count() - rows, Approval.objects.count() - asked)
+        assert made == ((1, 0) if alone else (0, 1)), more
+    risk = Client()
+    risk.force_login(builders.staff("risk"))
+    rows = PriceCeiling.objects.count()
+    assert risk.post(address(PriceCeiling, "add"), ceiling(amount="0.50")).status_code == 302
+    assert risk.post(address(PriceCeiling, "add"), ceiling(amount="0.60")).status_code == 403
+    assert PriceCeiling.objects.count() == rows + 1
+    assert AuditEntry.objects.filter(action="staff.refused", after__right="ceilings.ask").count() == 1
+
+
+@pytest.mark.django_db
+def test_one_person_alone_changes_no_markup_and_what_changed_meanwhile_is_asked_anew(staff: Client, user: User) -> None:
+    wish = {"reason": "contract", "percent": "1", "once": "form-1"}
+    first = staff.post(address(Markup, "add"), wish).headers["Location"]
+    assert staff.post(address(Markup, "add"), wish).headers["Location"] == first
+    staff.post(address(Markup, "add"), {**wish, "percent": "2", "once": "form-2"})
+    one, two = Approval.objects.order_by("id")
+    for row in (one, two):
+        with pytest.raises(approvals.OwnRequest):
+            approvals.decide(row.pk, user, approve=True)
+    approvals.carry_out_waiting()
+    assert not Markup.objects.exists()
+    second = builders.staff("admin")
+    page = Client()
+    page.force_login(second)
+    shown = page.get(f"/approvals/{one.pk}/").content.decode()
+    for words in ("Markup before", "The setting", "1\N{NO-BREAK SPACE}%", "contract"):
+        assert words in shown
+    approvals.decide(one.pk, second, approve=True)
+    approvals.decide(two.pk, second, approve=True)
+    assert approvals.carry_out_waiting() == 1
+    two.refresh_from_db()
+    assert "changed since" in two.error
+    assert [row.bps for row in Markup.objects.all()] == [100]
 
 
 # -- a customer's own ------------------------------------------------------------------------------------------------
