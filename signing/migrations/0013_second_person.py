@@ -8,5 +8,5 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("signing", "0011_asked_payments"), ("billing", "0004_markups"), ("accounts", "0004_approvals")]
+    dependencies = [("signing", "0012_velocity"), ("billing", "0004_markups"), ("accounts", "0004_approvals")]
     operations = [migrations.RunSQL((SQL / "second_person.sql").read_text())]
