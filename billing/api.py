@@ -150,10 +150,14 @@ class UsageLineAnswer(serializers.Serializer[Any]):
     tickets = serializers.IntegerField(source="quantity")
     expected_value_wei = Whole(source="cost_wei")
     charge_nano_usd = Whole()
+    promo_nano_usd = Whole()
 
 
 class StatementAnswer(serializers.Serializer[Any]):
-    """`opening + top_ups + other - charge = closing`, exactly."""
+    """`opening + top_ups + other - charge = closing`, exactly.
+
+    Of these, promotional credit: `promo_opening + promo_given - promo_ended - promo_used = promo_closing`.
+    """
 
     number = serializers.CharField()
     month = serializers.SerializerMethodField()
@@ -164,6 +168,11 @@ class StatementAnswer(serializers.Serializer[Any]):
     other_nano_usd = Whole()
     charge_nano_usd = Whole()
     closing_nano_usd = Whole()
+    promo_opening_nano_usd = Whole()
+    promo_given_nano_usd = Whole()
+    promo_ended_nano_usd = Whole()
+    promo_used_nano_usd = Whole()
+    promo_closing_nano_usd = Whole()
     payments = serializers.IntegerField()
     expected_value_wei = Whole(source="cost_wei")
     entries = EntryAnswer(many=True)

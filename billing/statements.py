@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 
 from accounts.models import Customer
+from billing.models import WalletEntry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +19,16 @@ class Entry:
     description: str
     reference: str
     amount_nano_usd: int
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        kinds = dict(WalletEntry.Kind.choices)
+        return kinds.get(self.kind, self.kind)
+
+    @property
+    def is_promotional(self) -> bool:
+        return self.kind in WalletEntry.PROMOTIONAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,33 +46,44 @@ class UsageLine:
     cost_wei: int
     cost_nano_usd: int
     charge_nano_usd: int
+    promo_nano_usd: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Movement:
-    """A line of the account with the balance after it; `amount_nano_usd` is negative for usage."""
+    """A line of the account with the balance after it; `amount_nano_usd` is negative for usage.
+
+    `promo_nano_usd` is the part of the amount that is promotional credit.
+    """
 
     day: date
     kind: str
     description: str
     reference: str
     amount_nano_usd: int
+    promo_nano_usd: int
     balance_nano_usd: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """`opening + credits - usage = closing`, and `closing` plus what came later is the wallet of this moment."""
+    """`opening + credits - usage = closing`, and `closing` plus what came later is the wallet of this moment.
+
+    The same holds for promotional credit alone (`promo_…`), which is part of all of these, and so for paid money.
+    """
 
     customer_id: int
     customer_name: str
     month: date
     made_at: datetime
     opening_nano_usd: int
+    promo_opening_nano_usd: int
     entries: tuple[Entry, ...]
     usage: tuple[UsageLine, ...]
     later_nano_usd: int
+    promo_later_nano_usd: int
     wallet_nano_usd: int
+    promo_wallet_nano_usd: int
 
     @property
     def number(self) -> str:
@@ -85,6 +107,32 @@ class Statement:
         return sum(entry.amount_nano_usd for entry in self.entries if entry.kind != "top_up")
 
     @property
+    def promo_given_nano_usd(self) -> int:
+        return sum(entry.amount_nano_usd for entry in self.entries if entry.kind == "grant")
+
+    @property
+    def promo_ended_nano_usd(self) -> int:
+        return -sum(entry.amount_nano_usd for entry in self.entries if entry.kind == "grant_expired")
+
+    @property
+    def promo_used_nano_usd(self) -> int:
+        return sum(line.promo_nano_usd for line in self.usage)
+
+    @property
+    def promo_closing_nano_usd(self) -> int:
+        given = self.promo_given_nano_usd - self.promo_ended_nano_usd
+        return self.promo_opening_nano_usd + given - self.promo_used_nano_usd
+
+    @property
+    def other_paid_nano_usd(self) -> int:
+        """Changes of paid money other than top-ups and usage."""
+        return self.other_nano_usd - self.promo_given_nano_usd + self.promo_ended_nano_usd
+
+    @property
+    def has_promo(self) -> bool:
+        return bool(self.promo_opening_nano_usd or self.promo_given_nano_usd)
+
+    @property
     def payments(self) -> int:
         return sum(line.payments for line in self.usage)
 
@@ -106,18 +154,34 @@ class Statement:
 
     @property
     def difference_nano_usd(self) -> int:
-        """What the wallet has more than this statement and all later changes explain; always 0."""
-        return self.wallet_nano_usd - self.closing_nano_usd - self.later_nano_usd
+        """What the wallet has more than this statement and all later changes explain; always 0.
+
+        Paid money and promotional credit each: what one has too much of does not make up for the other.
+        """
+        whole = self.wallet_nano_usd - self.closing_nano_usd - self.later_nano_usd
+        promo = self.promo_wallet_nano_usd - self.promo_closing_nano_usd - self.promo_later_nano_usd
+        return whole or promo
 
     def movements(self) -> list[Movement]:
         """Day by day: what was paid in, then what was used, each with the balance after it."""
         changes = [
-            (entry.at.astimezone(UTC).date(), 0, entry.kind, entry.description, entry.reference, entry.amount_nano_usd)
+            (
+                entry.at.astimezone(UTC).date(),
+                0,
+                entry.kind,
+                entry.description or entry.name,
+                entry.reference,
+                entry.amount_nano_usd,
+                entry.amount_nano_usd if entry.is_promotional else 0,
+            )
             for entry in self.entries
-        ] + [(line.day, 1, "usage", _words(line), line.api_key_prefix, -line.charge_nano_usd) for line in self.usage]
+        ] + [
+            (line.day, 1, "usage", _words(line), line.api_key_prefix, -line.charge_nano_usd, -line.promo_nano_usd)
+            for line in self.usage
+        ]
         balance = self.opening_nano_usd
         movements = []
-        for day, _, kind, description, reference, amount in sorted(changes, key=lambda change: change[:2]):
+        for day, _, kind, description, reference, amount, promo in sorted(changes, key=lambda change: change[:2]):
             balance += amount
             movements.append(
                 Movement(
@@ -126,6 +190,7 @@ class Statement:
                     description=description,
                     reference=reference,
                     amount_nano_usd=amount,
+                    promo_nano_usd=promo,
                     balance_nano_usd=balance,
                 )
             )
@@ -158,17 +223,22 @@ def of_month(customer: Customer, month: date, *, now: datetime) -> Statement:
     with connection.cursor() as cursor:
         cursor.execute(_ONE_MOMENT, values)
         rows = cursor.fetchall()
-    sums = {what: int(amount) for what, amount, *_ in rows if what in ("opening", "later", "wallet")}
+    sums = {
+        what: (int(amount), int(promo)) for what, amount, promo, *_ in rows if what in ("opening", "later", "wallet")
+    }
     return Statement(
         customer_id=customer.pk,
         customer_name=customer.name,
         month=start.date(),
         made_at=now,
-        opening_nano_usd=sums["opening"],
+        opening_nano_usd=sums["opening"][0],
+        promo_opening_nano_usd=sums["opening"][1],
         entries=tuple(_entry(row) for row in rows if row[0] == "entry"),
         usage=tuple(_usage_line(row) for row in rows if row[0] == "usage"),
-        later_nano_usd=sums["later"],
-        wallet_nano_usd=sums["wallet"],
+        later_nano_usd=sums["later"][0],
+        promo_later_nano_usd=sums["later"][1],
+        wallet_nano_usd=sums["wallet"][0],
+        promo_wallet_nano_usd=sums["wallet"][1],
     )
 
 
@@ -285,12 +355,12 @@ def _words(line: UsageLine) -> str:
 
 
 def _entry(row: Any) -> Entry:
-    _, amount, at, kind, description, reference, *_ = row
+    _, amount, _, at, kind, description, reference, *_ = row
     return Entry(at=at, kind=kind, description=description, reference=reference, amount_nano_usd=int(amount))
 
 
 def _usage_line(row: Any) -> UsageLine:
-    _, charge, _, kind, label, counterparty, day, key, prefix, payments, quantity, cost_wei, cost_nano_usd = row
+    _, charge, promo, _, kind, label, counterparty, day, key, prefix, payments, quantity, cost_wei, cost_nano_usd = row
     return UsageLine(
         day=day,
         api_key=key,
@@ -303,19 +373,23 @@ def _usage_line(row: Any) -> UsageLine:
         cost_wei=int(cost_wei),
         cost_nano_usd=int(cost_nano_usd),
         charge_nano_usd=int(charge),
+        promo_nano_usd=int(promo),
     )
 
 
 # One statement of SQL is one snapshot: what is committed meanwhile is either in all of its sums or in none.
 _ONE_MOMENT = """
 WITH entries AS (
-    SELECT * FROM billing_walletentry WHERE customer_id = %(customer)s
+    SELECT *, CASE WHEN kind IN ('grant', 'grant_expired') THEN amount_nano_usd ELSE 0 END AS promo_nano_usd
+    FROM billing_walletentry WHERE customer_id = %(customer)s
 ), lines AS (
     SELECT * FROM billing_usage_by_day WHERE customer_id = %(customer)s
 ), rows AS (
     SELECT 'opening' AS what,
            coalesce((SELECT sum(amount_nano_usd) FROM entries WHERE created_at < %(start)s), 0)
            - coalesce((SELECT sum(charge_nano_usd) FROM lines WHERE day < %(first_day)s), 0) AS amount,
+           coalesce((SELECT sum(promo_nano_usd) FROM entries WHERE created_at < %(start)s), 0)
+           - coalesce((SELECT sum(promo_nano_usd) FROM lines WHERE day < %(first_day)s), 0) AS promo,
            NULL::timestamptz AS at, NULL AS kind, NULL AS description, NULL AS reference, NULL::date AS day,
            NULL AS key_name, NULL AS key_prefix, NULL::bigint AS payments, NULL::bigint AS quantity,
            NULL::numeric AS cost_wei, NULL::bigint AS cost_nano_usd
@@ -323,18 +397,21 @@ WITH entries AS (
     SELECT 'later',
            coalesce((SELECT sum(amount_nano_usd) FROM entries WHERE created_at >= %(end)s), 0)
            - coalesce((SELECT sum(charge_nano_usd) FROM lines WHERE day >= %(end_day)s), 0),
+           coalesce((SELECT sum(promo_nano_usd) FROM entries WHERE created_at >= %(end)s), 0)
+           - coalesce((SELECT sum(promo_nano_usd) FROM lines WHERE day >= %(end_day)s), 0),
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     UNION ALL
     SELECT 'wallet',
            coalesce((SELECT available_nano_usd FROM billing_wallet WHERE customer_id = %(customer)s), 0),
+           coalesce((SELECT promo_nano_usd FROM billing_wallet WHERE customer_id = %(customer)s), 0),
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     UNION ALL
-    SELECT 'entry', amount_nano_usd, created_at, kind, description, reference,
+    SELECT 'entry', amount_nano_usd, promo_nano_usd, created_at, kind, description, reference,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM entries WHERE created_at >= %(start)s AND created_at < %(end)s
     UNION ALL
-    SELECT 'usage', sum(l.charge_nano_usd), NULL, l.kind, l.label, l.counterparty, l.day, k.name, k.prefix,
-           sum(l.payments), sum(l.quantity), sum(l.cost_wei), sum(l.cost_nano_usd)
+    SELECT 'usage', sum(l.charge_nano_usd), sum(l.promo_nano_usd), NULL, l.kind, l.label, l.counterparty, l.day, k.name,
+           k.prefix, sum(l.payments), sum(l.quantity), sum(l.cost_wei), sum(l.cost_nano_usd)
     FROM lines l JOIN accounts_apikey k ON k.id = l.api_key_id
     WHERE l.day >= %(first_day)s AND l.day < %(end_day)s
     GROUP BY l.kind, l.label, l.counterparty, l.day, k.id, k.name, k.prefix

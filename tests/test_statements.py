@@ -257,3 +257,33 @@ def test_day_totals_and_single_charges_say_the_same(payer: Customer) -> None:
 def test_the_month_after_december_is_january() -> None:
     assert statements.next_month(date(2026, 12, 1)) == date(2027, 1, 1)
     assert statements.next_month(date(2026, 1, 1)) == date(2026, 2, 1)
+
+
+def test_promotional_credit_stands_apart_from_paid_money(payer: Customer) -> None:
+    paid_in(payer, 10 * 10**9, FIRST)
+    key = builders.api_key(payer)
+    reference = f"grant:{uuid.uuid4()}"
+    ledger.grant_promo(
+        customer_id=payer.pk, amount_nano_usd=5 * 10**9, campaign="launch", reference=reference, occurred_at=FIRST
+    )
+    _in_the_past("UPDATE billing_walletentry SET created_at = %s WHERE reference = %s", [FIRST, reference])
+    charge = used(payer, key, 10**15, FIRST + timedelta(days=3))
+    later = used(payer, key, 10**15, FIRST + timedelta(days=40))
+    for _ in range(2):  # before and after it is posted
+        september, october = (statements.of_month(payer, month, now=NOW) for month in (SEPTEMBER, OCTOBER))
+        assert (september.promo_given_nano_usd, september.promo_used_nano_usd) == (5 * 10**9, charge)
+        assert september.promo_closing_nano_usd == october.promo_opening_nano_usd == 5 * 10**9 - charge
+        assert september.closing_nano_usd == 15 * 10**9 - charge
+        assert september.other_paid_nano_usd == 0
+        assert october.promo_used_nano_usd == 5 * 10**9 - charge < later, "the rest came from paid money"
+        assert september.difference_nano_usd == october.difference_nano_usd == 0
+        ledger.post_usage()
+    rows = rows_of(september)
+    assert nano(rows[0]["of_which_promotional_usd"]) + sum(
+        nano(row["of_which_promotional_usd"]) for row in rows[1:-1]
+    ) == nano(rows[-1]["of_which_promotional_usd"])
+    text = "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(statement_pdf.render(september))).pages)
+    assert "Promotional credit" in text
+    assert f"${Decimal(charge) / 10**9:.9f}" in text
+    _in_the_past("UPDATE billing_wallet SET promo_nano_usd = 1 WHERE customer_id = %s", [payer.pk])
+    assert statements.of_month(payer, SEPTEMBER, now=NOW).difference_nano_usd == 1

@@ -27,7 +27,8 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
         "period": f"1 to {_last_day(statement)} {statement.month:%B %Y}, UTC",
         "opening": usd(statement.opening_nano_usd),
         "top_ups": usd(statement.top_ups_nano_usd),
-        "other": usd(statement.other_nano_usd) if statement.other_nano_usd else "",
+        "other": usd(statement.other_paid_nano_usd) if statement.other_paid_nano_usd else "",
+        "promo": _promo(statement) if statement.has_promo else None,
         "usage": usd(-statement.charge_nano_usd),
         "closing": usd(statement.closing_nano_usd),
         "closing_exact": display.nano_text(statement.closing_nano_usd),
@@ -39,7 +40,7 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
         "entries": [
             {
                 "date": moments.minute(entry.at.astimezone(UTC)),
-                "description": entry.description or entry.kind,
+                "description": entry.description or entry.name,
                 "reference": entry.reference,
                 "amount": usd(entry.amount_nano_usd),
             }
@@ -67,6 +68,21 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
             }
             for group in groups(statement)
         ],
+    }
+
+
+def _promo(statement: Statement) -> dict[str, str]:
+    """The part of the account that is promotional credit."""
+    exact = display.nano_text
+    given = statement.promo_given_nano_usd - statement.promo_ended_nano_usd
+    return {
+        "change": display.usd_text(given) if given else "",
+        "opening": exact(statement.promo_opening_nano_usd),
+        "given": exact(statement.promo_given_nano_usd),
+        "ended": exact(-statement.promo_ended_nano_usd),
+        "used": exact(-statement.promo_used_nano_usd),
+        "closing": exact(statement.promo_closing_nano_usd),
+        "paid": exact(statement.closing_nano_usd - statement.promo_closing_nano_usd),
     }
 
 
