@@ -48,10 +48,13 @@ def usd_text(nano_usd: int) -> str:
     return figure.strong + figure.quiet
 
 
+SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
+
+
 def cents_text(cents: int, currency: str = "usd") -> str:
     """`€1,284.40` from minor units; a currency without a sign of its own is named behind."""
     whole, rest = divmod(abs(cents), 100)
-    sign = {"usd": "$", "eur": "€", "gbp": "£"}.get(currency, "")
+    sign = SIGNS.get(currency, "")
     name = "" if sign else f" {currency.upper()}"
     return f"{MINUS if cents < 0 else ''}{sign}{whole:,}.{rest:02d}{name}"
 

@@ -15,8 +15,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from billing import disputes, fraud_warnings, refund_bookings, stripe_gateway, topups
-from billing.models import StripeEvent, TopUp
+from billing import cards, disputes, fraud_warnings, refund_bookings, stripe_gateway, topups
+from billing.models import CardSetup, StripeEvent, TopUp
 from billing.reconciliation import payouts
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,23 @@ class Subject:
 
 
 def _sync_session(subject: Subject) -> None:
-    top_up_id = _known(subject.hint.get("client_reference_id"))
-    if top_up_id is not None:
-        topups.settle(top_up_id, session_id=subject.id)
+    """A page on which a top-up is paid or a card is kept."""
+    reference = _uuid(subject.hint.get("client_reference_id"))
+    if TopUp.objects.filter(id=reference).exists():
+        topups.settle(reference, session_id=subject.id)
+    elif CardSetup.objects.filter(id=reference).exists():
+        cards.settle_setup(reference, session_id=subject.id)
+
+
+def _sync_payment(subject: Subject) -> None:
+    """A payment by a saved card; those of pages are followed by their session."""
+    top_up = TopUp.objects.filter(payment_intent_id=subject.id, checkout_session_id=None).first()
+    if top_up is not None:
+        topups.settle(top_up.id)
+
+
+def _sync_card(subject: Subject) -> None:
+    cards.follow(subject.id)
 
 
 def _sync_charge(subject: Subject) -> None:
@@ -48,6 +62,8 @@ def _sync_charge(subject: Subject) -> None:
 # times, fetches the object itself and leaves objects alone that are none of ours.
 SYNCS: dict[str, Callable[[Subject], None]] = {
     "checkout.session": _sync_session,
+    "payment_intent": _sync_payment,
+    "payment_method": _sync_card,
     "charge": _sync_charge,
     "payout": lambda subject: payouts.sync(subject.id),
     "refund": lambda subject: refund_bookings.sync(subject.id),
@@ -144,12 +160,12 @@ def _note_handled(event: _Claimed, followed: bool) -> int:
     return handled
 
 
-def _known(reference: object) -> uuid.UUID | None:
+def _uuid(reference: object) -> uuid.UUID:
+    """The id of one of our rows, or one that no row has."""
     try:
-        top_up_id = uuid.UUID(str(reference))
+        return uuid.UUID(str(reference))
     except ValueError:
-        return None
-    return top_up_id if TopUp.objects.filter(id=top_up_id).exists() else None
+        return uuid.UUID(int=0)
 
 
 def _object(value: Any) -> dict[str, Any]:

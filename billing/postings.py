@@ -129,6 +129,21 @@ def _paid_in(money: Account, customer_id: int, gross_nano_usd: int, taxes: Mappi
     ]
 
 
+def exchange(*, from_currency: str, carried_nano_usd: int, to_currency: str, arrived_nano_usd: int) -> list[Transfer]:
+    """The provider exchanged money: what was carried leaves one balance, what arrived enters the other.
+
+    The difference is a currency gain, or a loss.
+    """
+    old, new = provider_balance(from_currency), provider_balance(to_currency)
+    gains, moved = Account(CURRENCY_GAINS), min(carried_nano_usd, arrived_nano_usd)
+    legs = [usd(new, old, moved)]
+    if arrived_nano_usd > moved:
+        legs.append(usd(new, gains, arrived_nano_usd - moved))
+    if carried_nano_usd > moved:
+        legs.append(usd(gains, old, carried_nano_usd - moved))
+    return legs
+
+
 def provider_fee(*, fee_nano_usd: int, currency: str = "usd") -> list[Transfer]:
     """The provider kept its fee from our balance there."""
     return [usd(Account(STRIPE_FEES), provider_balance(currency), fee_nano_usd)]

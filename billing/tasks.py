@@ -9,7 +9,21 @@ from celery import Task, shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from billing import bank_statement, disputes, documents, inbox, ledger, profiles, refunds, stripe_gateway, topups
+from billing import auto_recharge as recharge
+from billing import (
+    bank_statement,
+    cards,
+    disputes,
+    documents,
+    fx,
+    inbox,
+    ledger,
+    profiles,
+    recharge_letters,
+    refunds,
+    stripe_gateway,
+    topups,
+)
 from billing.documents import archive, post, sellers
 from billing.reconciliation import tie_out
 
@@ -36,8 +50,43 @@ def settle_top_up(top_up_id: str) -> str:
 
 
 @shared_task
+def cancel_top_up(top_up_id: str) -> str:
+    """For somebody who does not want to pay any more; when the provider does not answer, the page just stays open."""
+    try:
+        return topups.cancel(uuid.UUID(top_up_id))
+    except (stripe_gateway.Unavailable, stripe_gateway.Refused) as error:
+        log.warning("top-up %s could not be called off: %s", top_up_id, error)
+        return ""
+
+
+@shared_task
 def sweep_top_ups() -> int:
-    return topups.sweep()
+    return topups.sweep() + cards.sweep()
+
+
+@shared_task
+def settle_card_setup(setup_id: str) -> str:
+    """For the page somebody came back to; when the provider does not answer, the sweep goes on asking."""
+    try:
+        return cards.settle_setup(uuid.UUID(setup_id))
+    except (stripe_gateway.Unavailable, stripe_gateway.Refused) as error:
+        log.warning("card setup %s is asked for again later: %s", setup_id, error)
+        return ""
+
+
+@shared_task
+def auto_recharge() -> int:
+    return recharge.run()
+
+
+@shared_task
+def send_recharge_letters() -> int:
+    return recharge_letters.send_waiting()
+
+
+@shared_task
+def refresh_fx_rates() -> int:
+    return fx.refresh()
 
 
 @shared_task

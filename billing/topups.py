@@ -1,4 +1,4 @@
-"""Paying in: a row first, then the provider's page, then the credit, exactly once."""
+"""Paying in: a row first, then the provider's page or a card that waits there, then the credit, exactly once."""
 
 import logging
 import uuid
@@ -13,44 +13,98 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Customer, User
-from billing import documents, ledger, payers, postings, stripe_gateway
-from billing.models import TopUp
-from billing.money import NANO_USD_PER_CENT
+from billing import card_payments, declines, fx, payers, stripe_gateway, top_up_limits
+from billing.models import SavedCard, TopUp
+from billing.top_up_booking import CreditMissing, book, difference, end, received_difference
+from billing.top_up_limits import AmountOutOfRange
+
+__all__ = ["AmountOutOfRange", "CreditMissing", "cancel", "settle", "start", "sweep", "wish"]
 
 log = logging.getLogger(__name__)
 
-CURRENCY = "usd"
 # The provider keeps the answer to an idempotency key for a day; an older wish is never sent again.
 REPEATABLE = timedelta(hours=20)
-_UNPAID = (TopUp.Status.STARTED, TopUp.Status.OPEN, TopUp.Status.PROCESSING)
+# What arrives days later comes from banks of one currency.
+_BANKS_OF = {"eur": "sepa_debit", "usd": "us_bank_account"}
 
 
-class AmountOutOfRange(Exception):
-    """The amount is not between the smallest and the largest top-up."""
+def start(
+    *,
+    customer: Customer,
+    user: User,
+    amount_cents: int,
+    currency: str = fx.USD,
+    top_up_id: uuid.UUID | None = None,
+    card: SavedCard | None = None,
+    saves_card: bool = False,
+) -> TopUp:
+    """Writes the wish down; without a saved card asks the provider for its page. Gives the row.
 
-
-class CreditMissing(Exception):
-    """The money of a top-up was booked before under another row: nothing may be changed by hand-waving."""
-
-
-def start(*, customer: Customer, user: User, amount_cents: int, top_up_id: uuid.UUID | None = None) -> TopUp:
-    """Writes the wish down, asks the provider for its page and gives the row.
-
-    OPEN with `checkout_url` as a rule; STARTED when the provider does not answer (the sweep goes on asking); FAILED
-    when it refuses. `top_up_id` comes with the form: the same form sent twice is the same row and the same page.
-    Raises AmountOutOfRange and stripe_gateway.NotConfigured, both before anything is written.
+    OPEN with `checkout_url` as a rule; STARTED when the provider does not answer (the sweep goes on asking) and for a
+    saved card, which the worker charges; FAILED when the provider refuses. `top_up_id` comes with the form: the same
+    form sent twice is the same row. `saves_card` says that the customer agreed to have the card kept.
+    Raises AmountOutOfRange, fx.RateMissing and stripe_gateway.NotConfigured, all before anything is written.
     """
     if not settings.STRIPE_SECRET_KEY:
         raise stripe_gateway.NotConfigured
-    if not settings.TOP_UP_MINIMUM_CENTS <= amount_cents <= settings.TOP_UP_MAXIMUM_CENTS:
-        raise AmountOutOfRange
-    top_up = _row(customer, user, amount_cents, top_up_id or uuid.uuid4())
-    if top_up.status == TopUp.Status.STARTED:
+    top_up = wish(
+        customer=customer,
+        user=user,
+        amount_cents=amount_cents,
+        currency=currency,
+        top_up_id=top_up_id or uuid.uuid4(),
+        method=TopUp.Method.SAVED_CARD if card else TopUp.Method.CHECKOUT,
+        saved_card=card,
+        saves_card=saves_card,
+    )
+    if top_up.status == TopUp.Status.STARTED and top_up.method == TopUp.Method.CHECKOUT:
         try:
             _open(top_up)
         except (stripe_gateway.Unavailable, stripe_gateway.Refused) as error:
             log.warning("top-up %s has no payment page yet: %s", top_up.id, error)
     return top_up
+
+
+def wish(
+    *, customer: Customer, user: User, amount_cents: int, currency: str, top_up_id: uuid.UUID, **more: Any
+) -> TopUp:
+    """The row of a wish within the limits; the one that is there when the same id comes again.
+
+    Raises AmountOutOfRange, fx.RateMissing.
+    """
+    same = TopUp.objects.filter(id=top_up_id, customer=customer, amount_cents=amount_cents, currency=currency)
+    known = same.filter(method=more["method"], saved_card=more["saved_card"]).first()
+    if known:
+        return known
+    rate = fx.for_sale(currency)
+    credit_nano_usd = fx.nano_usd(amount_cents, rate)
+    values: dict[str, Any] = {
+        "customer": customer,
+        "created_by": user,
+        "amount_cents": amount_cents,
+        "currency": currency,
+        "net_cents": amount_cents,
+        "total_cents": amount_cents,
+        "fx_rate": rate,
+        "credit_nano_usd": credit_nano_usd,
+        **more,
+    }
+    with transaction.atomic():
+        top_up_limits.lock(customer.pk)
+        # The same form at the same moment: whoever waited for the lock finds the row.
+        known = same.filter(method=more["method"], saved_card=more["saved_card"]).first()
+        if known:
+            return known
+        top_up_limits.check(
+            customer_id=customer.pk,
+            amount_cents=amount_cents,
+            currency=currency,
+            rate=rate,
+            credit_nano_usd=credit_nano_usd,
+        )
+        # The id of somebody else's row, or of a form that was changed after it was sent: a wish of its own.
+        taken = TopUp.objects.filter(id=top_up_id).exists()
+        return TopUp.objects.create(id=uuid.uuid4() if taken else top_up_id, **values)
 
 
 def settle(top_up_id: uuid.UUID, *, session_id: str | None = None) -> str:
@@ -60,24 +114,31 @@ def settle(top_up_id: uuid.UUID, *, session_id: str | None = None) -> str:
     event named, for a row whose own answer was lost. Raises stripe_gateway.Unavailable, Refused, TopUp.DoesNotExist.
     """
     top_up = TopUp.objects.get(id=top_up_id)
+    match top_up.method:
+        case TopUp.Method.SAVED_CARD | TopUp.Method.AUTO:
+            return card_payments.advance(top_up)
+        case TopUp.Method.BANK:
+            return top_up.status
     if top_up.checkout_session_id is None and session_id is None:
         if top_up.status != TopUp.Status.STARTED:
             return top_up.status
         if timezone.now() - top_up.created_at > REPEATABLE:
-            return _end(top_up, TopUp.Status.EXPIRED, "The payment page was never shown.")
+            return end(top_up, TopUp.Status.EXPIRED, "The payment page was never shown.")
         _open(top_up)
-    session = stripe_gateway.checkout_session(top_up.checkout_session_id or session_id or "")
-    difference = _difference(top_up, session)
-    if difference:
-        log.error("top-up %s is not credited: %s", top_up.id, difference)
-        return _end(top_up, TopUp.Status.FAILED, difference)
-    if session.payment_status == "paid" and session.payment is not None:
-        _book(top_up, session, session.payment)
-    elif session.status == "expired":
-        _end(top_up, TopUp.Status.EXPIRED, "")
-    elif session.status == "complete" and _given_up(session):
-        _end(top_up, TopUp.Status.FAILED, "The payment did not go through.")
-    top_up.refresh_from_db()
+    return _follow(top_up, stripe_gateway.checkout_session(top_up.checkout_session_id or session_id or ""))
+
+
+def cancel(top_up_id: uuid.UUID) -> str:
+    """Closes the page of a wish that is not wanted any more; what was paid meanwhile is credited.
+
+    Raises stripe_gateway.Unavailable, Refused.
+    """
+    top_up = TopUp.objects.get(id=top_up_id)
+    if top_up.status == TopUp.Status.OPEN and top_up.checkout_session_id:
+        return _follow(top_up, stripe_gateway.expire_checkout_session(top_up.checkout_session_id))
+    if top_up.status == TopUp.Status.OPEN and top_up.payment_intent_id:
+        stripe_gateway.cancel_payment(top_up.payment_intent_id)
+        return card_payments.advance(top_up)
     return top_up.status
 
 
@@ -100,20 +161,37 @@ def sweep(*, limit: int = 200) -> int:
     return asked
 
 
-def _row(customer: Customer, user: User, amount_cents: int, top_up_id: uuid.UUID) -> TopUp:
-    values: dict[str, Any] = {
-        "customer": customer,
-        "created_by": user,
-        "amount_cents": amount_cents,
-        "currency": CURRENCY,
-        "net_cents": amount_cents,
-        "total_cents": amount_cents,
-        "credit_nano_usd": amount_cents * NANO_USD_PER_CENT,
-    }
-    TopUp.objects.bulk_create([TopUp(id=top_up_id, **values)], ignore_conflicts=True)
-    known = TopUp.objects.filter(id=top_up_id, customer=customer, amount_cents=amount_cents).first()
-    # The id of somebody else's row, or of a form whose amount was changed after it was sent: a wish of its own.
-    return known or TopUp.objects.create(**values)
+def _follow(top_up: TopUp, session: stripe_gateway.CheckoutSession) -> str:
+    """Our row after what the provider says of its page and payment."""
+    payment = session.payment
+    paid = session.payment_status == "paid" and payment is not None
+    found = difference(
+        top_up, reference=session.reference, amount_cents=session.amount_cents, currency=session.currency
+    )
+    if paid and payment is not None:
+        found = found or received_difference(top_up, payment)
+    if found:
+        log.error("top-up %s is not credited: %s", top_up.id, found)
+        return end(top_up, TopUp.Status.FAILED, found, code="differs")
+    if paid and payment is not None:
+        book(top_up, payment, session_id=session.id)
+    elif session.status == "expired":
+        return end(top_up, TopUp.Status.EXPIRED, "")
+    elif session.status == "complete" and payment is not None:
+        return _wait_for_bank(top_up, session, payment)
+    top_up.refresh_from_db()
+    return top_up.status
+
+
+def _wait_for_bank(top_up: TopUp, session: stripe_gateway.CheckoutSession, payment: stripe_gateway.Payment) -> str:
+    """A finished page whose money is on its way for days, or came to nothing."""
+    if payment.status in ("canceled", "requires_payment_method"):
+        return end(top_up, TopUp.Status.FAILED, declines.words(payment.error), code=payment.error)
+    TopUp.objects.filter(id=top_up.id, status__in=["started", "open"]).update(
+        status=TopUp.Status.PROCESSING, checkout_session_id=session.id
+    )
+    top_up.refresh_from_db()
+    return top_up.status
 
 
 def _open(top_up: TopUp) -> None:
@@ -129,7 +207,7 @@ def _open(top_up: TopUp) -> None:
         top_up.refresh_from_db()
         session = _page(top_up)
     except stripe_gateway.Refused as error:
-        _end(top_up, TopUp.Status.FAILED, f"The payment provider refused: {error}")
+        end(top_up, TopUp.Status.FAILED, f"The payment provider refused: {error}", code="refused")
         raise
     TopUp.objects.filter(id=top_up.id, status=TopUp.Status.STARTED).update(
         status=TopUp.Status.OPEN, checkout_session_id=session.id, checkout_url=session.url
@@ -146,125 +224,24 @@ def _page(top_up: TopUp) -> stripe_gateway.CheckoutSession:
         amount_cents=top_up.total_cents,
         currency=top_up.currency,
         title="Prepaid balance",
+        methods=_methods(top_up),
+        saves_card=top_up.saves_card,
         success_url=back,
         cancel_url=f"{back}?left=1",
     )
 
 
-def _difference(top_up: TopUp, session: stripe_gateway.CheckoutSession) -> str:
-    """What the provider has otherwise than our row, in words; empty when they agree."""
-    if session.reference != str(top_up.id):
-        return f"The provider's session {session.id} belongs to another top-up."
-    asked = _amount(top_up.total_cents, top_up.currency)
-    if _amount(session.amount_cents, session.currency) != asked:
-        return f"Asked for {asked}, the provider has {_amount(session.amount_cents, session.currency)}."
-    if top_up.credit_nano_usd != _nano_usd(top_up, top_up.net_cents) or not _taxes_add_up(top_up):
-        return "The parts of this top-up do not add up."
-    payment = session.payment
-    if session.payment_status == "paid" and payment is not None:
-        paid = _amount(payment.received_cents, payment.currency)
-        return "" if paid == asked else f"Asked for {asked}, the provider received {paid}."
-    return ""
-
-
-def _taxes_add_up(top_up: TopUp) -> bool:
-    return not top_up.tax_parts or sum(top_up.tax_parts.values()) == top_up.tax_cents
-
-
-def _amount(cents: int, currency: str) -> str:
-    return f"{cents // 100}.{cents % 100:02d} {currency.upper()}"
-
-
-def _nano_usd(top_up: TopUp, cents: int) -> int:
-    """What an amount of the top-up's currency is in the books, at its recorded rate; exact, rates are per cent."""
-    if top_up.currency == CURRENCY:
-        return cents * NANO_USD_PER_CENT
-    assert top_up.fx_rate, "another currency comes with its rate"
-    return cents * top_up.fx_rate.nano_usd_per_cent
-
-
-def _given_up(session: stripe_gateway.CheckoutSession) -> bool:
-    """A finished page whose payment will not come: a bank transfer that bounced, for instance."""
-    return session.payment is not None and session.payment.status in ("canceled", "requires_payment_method")
-
-
-def _book(top_up: TopUp, session: stripe_gateway.CheckoutSession, payment: stripe_gateway.Payment) -> None:
-    """Status, credit and fee in one transaction; the first caller moves the row, all others find it moved."""
-    now = timezone.now()
-    with transaction.atomic(durable=True):
-        mine = (
-            TopUp.objects.filter(id=top_up.id)
-            .exclude(status=TopUp.Status.PAID)
-            .update(
-                status=TopUp.Status.PAID,
-                payment_intent_id=payment.id,
-                checkout_session_id=session.id,
-                charge_id=payment.charge_id or None,
-                payment_method_id=payment.payment_method_id,
-                card=payment.card.title,
-                card_fingerprint=payment.card.fingerprint,
-                card_country=payment.card.country,
-                receipt_url=payment.receipt_url,
-                failure="",
-                settled_at=now,
-            )
-        )
-        if mine:
-            journal = ledger.credit(
-                customer_id=top_up.customer_id,
-                amount_nano_usd=top_up.credit_nano_usd,
-                kind="top_up",
-                reference=f"stripe:{payment.id}",
-                occurred_at=now,
-                transfers=_transfers(top_up),
-                description=f"Top-up {payment.card.title}".strip(),
-            )
-            if journal is None:
-                raise CreditMissing(payment.id)
-            documents.issue_receipt(top_up, journal_id=journal)
-        if payment.fee is not None:
-            _book_fee(top_up, payment.fee)
-    if mine:
-        log.info("top-up %s credited: %s cents to customer %s", top_up.id, top_up.amount_cents, top_up.customer_id)
-
-
-def _transfers(top_up: TopUp) -> list[postings.Transfer]:
-    parts = top_up.tax_parts or {"": top_up.tax_cents}
-    return postings.top_up(
-        customer_id=top_up.customer_id,
-        gross_nano_usd=_nano_usd(top_up, top_up.total_cents),
-        tax_nano_usd={place: _nano_usd(top_up, cents) for place, cents in parts.items()},
-        currency=top_up.currency,
-    )
-
-
-def _book_fee(top_up: TopUp, fee: stripe_gateway.Fee) -> None:
-    """The provider's fee, once per balance transaction; the books are in dollars alone."""
-    if fee.currency != CURRENCY:
-        log.error("fee %s is in %s and is not booked", fee.balance_transaction_id, fee.currency)
-        return
-    mine = TopUp.objects.filter(id=top_up.id, balance_transaction_id=None).update(
-        balance_transaction_id=fee.balance_transaction_id, fee_cents=fee.amount_cents
-    )
-    if mine and fee.amount_cents:
-        ledger.book(
-            kind="provider_fee",
-            reference=f"stripe:{fee.balance_transaction_id}:fee",
-            occurred_at=timezone.now(),
-            transfers=postings.provider_fee(fee_nano_usd=fee.amount_cents * NANO_USD_PER_CENT),
-            description=f"Fee of top-up {top_up.id}",
-        )
-
-
-def _end(top_up: TopUp, status: TopUp.Status, failure: str) -> str:
-    """Ends an unpaid row; a paid one stays paid."""
-    TopUp.objects.filter(id=top_up.id, status__in=_UNPAID).update(status=status, failure=failure[:200])
-    top_up.refresh_from_db()
-    return top_up.status
+def _methods(top_up: TopUp) -> list[str]:
+    """Cards always; the banks of the currency where they are switched on, unless a card is to be kept."""
+    bank = _BANKS_OF.get(top_up.currency, "")
+    return ["card", bank] if bank in settings.TOP_UP_METHODS and not top_up.saves_card else ["card"]
 
 
 def _due(limit: int) -> Iterator[uuid.UUID]:
-    """Claims one row after the other, so that two sweeps at once share the work."""
+    """Claims one row after the other, so that two sweeps at once share the work.
+
+    A page is left to its events for a minute; a saved card waits for the worker alone and is taken up after seconds.
+    """
     for _ in range(limit):
         with connection.cursor() as cursor:
             cursor.execute(
@@ -274,7 +251,9 @@ def _due(limit: int) -> Iterator[uuid.UUID]:
                     WHERE (status IN ('started', 'open', 'processing')
                            OR (status = 'paid' AND balance_transaction_id IS NULL))
                       AND method <> 'bank'
-                      AND created_at < clock_timestamp() - interval '1 minute'
+                      AND created_at < clock_timestamp() - CASE
+                          WHEN status = 'started' AND method <> 'checkout' THEN interval '3 seconds'
+                          ELSE interval '1 minute' END
                       AND created_at > clock_timestamp() - interval '30 days'
                       AND coalesce(checked_at, '-infinity') < clock_timestamp()
                           - greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8)

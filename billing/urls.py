@@ -5,7 +5,7 @@ from datetime import date
 from django.urls import path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
-from billing import api, api_docs, budget_pages, credit_staff, profile_pages, stripe_webhook, views
+from billing import api, api_docs, budget_pages, card_views, credit_staff, profile_pages, stripe_webhook, views
 from billing.documents import api as documents_api
 from billing.documents import pages as documents
 
@@ -45,6 +45,14 @@ urlpatterns = [
     path("budgets/", budget_pages.budget_list, name="budgets"),
     path("budgets/set/", budget_pages.budget_set, name="budget_set"),
     path("budgets/<int:budget_id>/lift/", budget_pages.budget_lift, name="budget_lift"),
+    path("wallet/top-ups/<uuid:top_up_id>/cancel/", views.top_up_cancel, name="top_up_cancel"),
+    path("wallet/cards/", card_views.card_setup, name="card_setup"),
+    path("wallet/cards/setup/<uuid:setup_id>/", card_views.card_return, name="card_return"),
+    path("wallet/cards/<uuid:card_id>/default/", card_views.card_default, name="card_default"),
+    path("wallet/cards/<uuid:card_id>/remove/", card_views.card_remove, name="card_remove"),
+    path("wallet/auto-recharge/", card_views.recharge, name="auto_recharge"),
+    path("wallet/auto-recharge/on/", card_views.recharge_on, name="auto_recharge_on"),
+    path("wallet/auto-recharge/off/", card_views.recharge_off, name="auto_recharge_off"),
     path("statements/", views.statement_list, name="statements"),
     path("statements/<month:month>/", views.statement, name="statement"),
     path("statements/<month:month>.pdf", views.statement_as_pdf, name="statement_pdf"),

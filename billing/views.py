@@ -13,14 +13,17 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
-from billing import statements, stripe_gateway, tasks, topups, usage
+from billing import fx, statements, stripe_gateway, tasks, topups, usage
 from billing.documents import statement_pdf
 from billing.exports import statement_csv
 from billing.forms import TopUpForm
-from billing.models import TopUp, Wallet
+from billing.models import AutoRecharge, TopUp, Wallet
 from billing.statements import Statement
 
 _SHOWN_TOP_UPS = 100
+_BANKS = {"sepa_debit": "SEPA direct debit", "us_bank_account": "US bank account"}
+# What a page looks at again by itself; a bank's days are too long for that.
+_MOVING = (TopUp.Status.STARTED, TopUp.Status.OPEN)
 
 
 def available_nano_usd(customer: Customer) -> int:
@@ -32,28 +35,49 @@ def available_nano_usd(customer: Customer) -> int:
 @require_GET
 @customer_required
 def wallet(request: CustomerRequest) -> HttpResponse:
-    return _wallet(request, TopUpForm())
+    return _wallet(request, TopUpForm(customer=request.customer))
 
 
 @require_POST
 @customer_required
 def top_up_start(request: CustomerRequest) -> HttpResponse:
     """Writes the wish down and goes to its page, which leads on to the provider's; the same form twice is one wish."""
-    form = TopUpForm(request.POST)
+    form = TopUpForm(request.POST, customer=request.customer)
     if not form.is_valid():
         return _wallet(request, form, status=422)
     if request.customer.status != Customer.Status.ACTIVE:
         return _wallet(request, form, status=403)
+    card, wanted = form.cleaned_data["card"], form.cleaned_data
     try:
         top_up = topups.start(
             customer=request.customer,
             user=request.user,
-            amount_cents=form.cleaned_data["amount_cents"],
-            top_up_id=form.cleaned_data["top_up"],
+            amount_cents=wanted["amount_cents"],
+            currency=wanted["currency"],
+            top_up_id=wanted["top_up"],
+            card=card,
+            saves_card=wanted["save_card"] and card is None,
         )
     except stripe_gateway.NotConfigured:
         return _wallet(request, form, status=503)
+    except topups.AmountOutOfRange as error:
+        form.add_error(None, str(error))
+        return _wallet(request, form, status=422)
+    except fx.RateMissing:
+        form.add_error(None, "This currency cannot be charged at the moment. Choose dollars.")
+        return _wallet(request, form, status=422)
+    if card is not None:
+        tasks.wake(tasks.settle_top_up, str(top_up.id))
     return redirect(f"{reverse('top_up_return', args=[top_up.id])}?pay=1")
+
+
+@require_POST
+@customer_required
+def top_up_cancel(request: CustomerRequest, top_up_id: uuid.UUID) -> HttpResponse:
+    """Somebody does not want to pay any more: the worker closes the page at the provider."""
+    top_up = get_object_or_404(TopUp, id=top_up_id, customer=request.customer)
+    tasks.wake(tasks.cancel_top_up, str(top_up.id))
+    return redirect(f"{reverse('top_up_return', args=[top_up.id])}?left=1")
 
 
 @never_cache
@@ -78,6 +102,7 @@ def top_up_return(request: CustomerRequest, top_up_id: uuid.UUID) -> HttpRespons
         "query": "?left=1" if "left" in request.GET else "?pay=1" if "pay" in request.GET else "",
         "left": "left" in request.GET,
         "available": available_nano_usd(request.customer),
+        "asks": top_up.status in _MOVING and not leads_on,
     }
     return render(request, "billing/parts/top_up.html" if asks_again else "billing/top_up.html", context)
 
@@ -135,10 +160,14 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
         "lasts": lasts,
         "empty_at": now + lasts if lasts else None,
         "top_ups": TopUp.objects.filter(customer=request.customer)
-        .select_related("created_by")
+        .select_related("created_by", "saved_card")
         .order_by("-created_at")[:_SHOWN_TOP_UPS],
         "can_pay": bool(settings.STRIPE_SECRET_KEY) and request.customer.status == Customer.Status.ACTIVE,
         "configured": bool(settings.STRIPE_SECRET_KEY),
+        "cards": list(form.cards.values()),
+        "new_setup": uuid.uuid4(),
+        "recharge": AutoRecharge.objects.filter(customer=request.customer).select_related("card").first(),
+        "banks": [_BANKS[name] for name in settings.TOP_UP_METHODS if name in _BANKS],
     }
     return render(request, "billing/wallet.html", context, status=status)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts import audit
@@ -54,6 +54,12 @@ def customer_of(scope: str, subject: str) -> Customer | None:
         key = ApiKey.objects.filter(pk=subject).select_related("customer").first()
         return key.customer if key else None
     return None
+
+
+def stops_customer(customer_id: int) -> bool:
+    """Whether all signing or this customer's is stopped: nobody is charged for what he cannot use."""
+    named = Q(scope=Stop.Scope.ALL) | Q(scope=Stop.Scope.CUSTOMER, subject=str(customer_id))
+    return Stop.objects.filter(named, lifted_at=None).exists()
 
 
 def _note(stop: Stop, user: User, action: str, **change: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from billing.models.bank import BankLine, BankTransfer
 from billing.models.books import Journal, LedgerAccount, Transfer, Wallet, WalletEntry
 from billing.models.budgets import Budget
+from billing.models.cards import AutoRecharge, CardSetup, SavedCard
 from billing.models.disputes import Dispute, FraudWarning
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
 from billing.models.fraud import FraudSignal
@@ -21,11 +22,13 @@ from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
 __all__ = [
+    "AutoRecharge",
     "BalanceTransaction",
     "BankLine",
     "BankTransfer",
     "BillingProfile",
     "Budget",
+    "CardSetup",
     "Dispute",
     "Document",
     "DocumentCounter",
@@ -48,6 +51,7 @@ __all__ = [
     "ProviderJournal",
     "Refund",
     "RefundPart",
+    "SavedCard",
     "StripeEvent",
     "TaxIdCheck",
     "TaxIdKind",

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from accounts.models import Customer, User
 from billing.fields import NanoUsdField
+from billing.models.cards import SavedCard
 
 
 class FxRate(models.Model):
@@ -24,6 +25,10 @@ class FxRate(models.Model):
         constraints = [
             models.CheckConstraint(name="fx_rate_positive", condition=models.Q(nano_usd_per_cent__gt=0)),
         ]
+
+    @property
+    def per_unit_nano_usd(self) -> int:
+        return self.nano_usd_per_cent * 100
 
 
 class ProviderCustomer(models.Model):
@@ -78,6 +83,10 @@ class TopUp(models.Model):
     payment_intent_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
     charge_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
     payment_method_id = models.CharField(max_length=120, default="", db_default="", blank=True)
+    saved_card = models.ForeignKey(SavedCard, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    saves_card = models.BooleanField(
+        default=False, db_default=False, help_text="The customer agreed that the card is kept."
+    )
     card_fingerprint = models.CharField(max_length=64, default="", db_default="", blank=True)
     card_country = models.CharField(max_length=2, default="", db_default="", blank=True)
     balance_transaction_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
@@ -86,6 +95,7 @@ class TopUp(models.Model):
     receipt_url = models.URLField(max_length=2000, blank=True)
     checkout_url = models.URLField(max_length=2000, blank=True)
     failure = models.CharField(max_length=200, blank=True)
+    failure_code = models.CharField(max_length=60, default="", db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     checked_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)
@@ -105,6 +115,11 @@ class TopUp(models.Model):
             ),
         ]
         constraints = [
+            models.UniqueConstraint(
+                fields=["customer"],
+                condition=models.Q(method="auto", status__in=["started", "open", "processing"]),
+                name="one_automatic_top_up_at_a_time",
+            ),
             models.CheckConstraint(
                 name="top_up_total_is_net_and_tax",
                 condition=models.Q(total_cents=models.F("net_cents") + models.F("tax_cents")),

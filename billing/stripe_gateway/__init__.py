@@ -1,7 +1,20 @@
 """The only room that speaks to Stripe; the rest of the house gets our own words and plain numbers."""
 
 from billing.stripe_gateway.balance import Movement, Payout, balances, list_movements, movements_in, payout
-from billing.stripe_gateway.checkout import CheckoutSession, checkout_session, create_checkout_session
+from billing.stripe_gateway.cards import (
+    KeptCard,
+    SetupSession,
+    create_setup_session,
+    forget_card,
+    kept_card,
+    setup_session,
+)
+from billing.stripe_gateway.checkout import (
+    CheckoutSession,
+    checkout_session,
+    create_checkout_session,
+    expire_checkout_session,
+)
 from billing.stripe_gateway.client import AnswerStuck, NotConfigured, Page, Refused, Unavailable
 from billing.stripe_gateway.customers import create_customer
 from billing.stripe_gateway.disputes import (
@@ -13,7 +26,7 @@ from billing.stripe_gateway.disputes import (
     submit_evidence,
 )
 from billing.stripe_gateway.events import BadSignature, Event, list_events, verify_event
-from billing.stripe_gateway.intents import Card, Fee, Payment
+from billing.stripe_gateway.intents import Card, Fee, Payment, cancel_payment, confirm_payment, create_payment, payment
 from billing.stripe_gateway.refunds import RefundFacts, create_refund, refund, refunds_of
 
 __all__ = [
@@ -26,6 +39,7 @@ __all__ = [
     "Event",
     "Fee",
     "FraudWarningFacts",
+    "KeptCard",
     "Movement",
     "NotConfigured",
     "Page",
@@ -33,20 +47,30 @@ __all__ = [
     "Payout",
     "RefundFacts",
     "Refused",
+    "SetupSession",
     "Unavailable",
     "balances",
+    "cancel_payment",
     "checkout_session",
+    "confirm_payment",
     "create_checkout_session",
     "create_customer",
+    "create_payment",
     "create_refund",
+    "create_setup_session",
     "dispute",
+    "expire_checkout_session",
+    "forget_card",
     "fraud_warning",
+    "kept_card",
     "list_events",
     "list_movements",
     "movements_in",
+    "payment",
     "payout",
     "refund",
     "refunds_of",
+    "setup_session",
     "submit_evidence",
     "verify_event",
 ]

@@ -1,5 +1,7 @@
 """The provider's own payment page: an order, and what became of it."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,22 +33,30 @@ def create_checkout_session(
     amount_cents: int,
     currency: str,
     title: str,
+    methods: Sequence[str],
+    saves_card: bool,
     success_url: str,
     cancel_url: str,
 ) -> CheckoutSession:
     """The page on which `reference` is paid; the same reference and attempt give the same page.
 
+    `methods` by the provider's names; with `saves_card` the card is kept for payments without its holder. A card typed
+    there is new to us, so 3-D Secure is requested for it.
     Raises NotConfigured, Unavailable, Refused.
     """
     price: Any = {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": title}}
     order: Any = {
         "mode": "payment",
-        "payment_method_types": ["card"],
+        "payment_method_types": list(methods),
+        "payment_method_options": {"card": {"request_three_d_secure": "any"}},
         "line_items": [{"quantity": 1, "price_data": price}],
         "client_reference_id": reference,
         "customer": customer_id,
         "metadata": {"top_up": reference},
-        "payment_intent_data": {"metadata": {"top_up": reference}},
+        "payment_intent_data": {
+            "metadata": {"top_up": reference},
+            **({"setup_future_usage": "off_session"} if saves_card else {}),
+        },
         "success_url": success_url,
         "cancel_url": cancel_url,
     }
@@ -64,6 +74,13 @@ def checkout_session(session_id: str) -> CheckoutSession:
                 session_id, {"expand": ["payment_intent.latest_charge.balance_transaction"]}
             )
         )
+
+
+def expire_checkout_session(session_id: str) -> CheckoutSession:
+    """Closes the page: nothing can be paid there any more. Tells how it ended. Raises Unavailable, Refused."""
+    with Translated(), contextlib.suppress(stripe.InvalidRequestError):
+        client().v1.checkout.sessions.expire(session_id)
+    return checkout_session(session_id)
 
 
 def _session(session: stripe.checkout.Session) -> CheckoutSession:

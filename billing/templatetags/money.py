@@ -43,6 +43,12 @@ def cents_text(amount_cents: int | None) -> str:
     return usd_text(None if amount_cents is None else amount_cents * NANO_USD_PER_CENT)
 
 
+@register.filter
+def charged(top_up: Any) -> str:
+    """€59.50: what the provider was asked for, in the currency of the top-up."""
+    return display.cents_text(top_up.total_cents or top_up.amount_cents, top_up.currency)
+
+
 def _nano(nano_usd: int, *, trim: bool) -> SafeString:
     head, groups = display.nano(nano_usd, trim=trim)
 
