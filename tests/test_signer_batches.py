@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import ApiKey, Customer
-from signing.signer.asked_payments import AskedPayments, AskedPaymentsDumper, pack
+from signing.signer.asked_payments import AskedPayment, AskedPayments, AskedPaymentsDumper, pack
 from tests import builders, signer_stage
 from tests.signer_stage import COST, price_of
 
@@ -35,7 +35,7 @@ class Account:
         return {
             "customer": self.owner.pk,
             "api_key": self.key.pk,
-            "session": str(uuid.uuid4()),
+            "session": uuid.uuid4().bytes,
             "at": int(time.time() * 1_000_000),
             "sender": "0x" + "ab" * 20,
             "orchestrator": "0x" + "0d" * 20,
@@ -53,13 +53,13 @@ class Account:
             "digest": os.urandom(64),
             "answer": b'{"payment":"%s"}' % os.urandom(900).hex().encode(),
             "label": "",
-            "billed_units": 1,
-            "fee_wei": 3,
-            "cost_wei": COST,
+            "billed_units": str(1),
+            "fee_wei": str(3),
+            "cost_wei": str(COST),
             "rate": self.rate,
             "markup_bps": signer_stage.MARKUP_BPS,
-            "face_value_wei": 10**15,
-            "win_prob": 2**246,
+            "face_value_wei": str(10**15),
+            "win_prob": str(2**246),
             "creation_round": 3500,
             "creation_round_block_hash": b"\xab" * 32,
             **changes,
@@ -88,7 +88,7 @@ def commit(rows: Sequence[Row]) -> list[str]:
     connection.connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
     with psycopg.Cursor(connection.connection) as cursor:
         [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
-        asked = pack(rows, type_id=type_id)
+        asked = pack([AskedPayment(**row) for row in rows], type_id=type_id)
         [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
     results = json.loads(told)["results"] if told else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)
@@ -98,7 +98,7 @@ def commit(rows: Sequence[Row]) -> list[str]:
 def plain() -> list[Row]:
     one, other = Account(10), Account(10)
     opened = [one.opening(), other.opening(), one.opening()]
-    return [*opened, one.opening(tickets=3, cost_wei=3 * COST), other.opening()]
+    return [*opened, one.opening(tickets=3, cost_wei=str(3 * COST)), other.opening()]
 
 
 def with_follow_ups() -> list[Row]:
@@ -124,7 +124,7 @@ def with_more_than_the_wallet_holds() -> list[Row]:
 def with_one_opening_twice() -> list[Row]:
     account, other = Account(10), Account(10)
     again = account.opening()
-    return [again, other.opening(), {**again, "session": str(uuid.uuid4())}, account.opening(), other.opening()]
+    return [again, other.opening(), {**again, "session": uuid.uuid4().bytes}, account.opening(), other.opening()]
 
 
 def with_shared_ticket_params() -> list[Row]:

@@ -4,37 +4,57 @@ Text would be written and read three times over; this is packed once, and the se
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-_BIGINT, _BYTEA, _TEXT, _UUID = 20, 17, 25, 2950
-_NULL = -1
 
-type Row = Mapping[str, Any]
+class AskedPayment(NamedTuple):
+    """One row. The order is the type's: numbers, numbers that may be missing, bytes, texts.
 
-# In the order of the type's attributes. The numbers of the first line are never NULL.
-_NUMBERS = (
-    *("customer", "api_key", "tickets", "at", "first_nonce", "price_per_unit"),
-    *("pixels_per_unit", "rate", "markup_bps", "creation_round"),
-)
-_OTHERS: tuple[tuple[str, int], ...] = (
-    *((name, _BIGINT) for name in ("presented", "expected", "expected_at")),
-    ("session", _UUID),
-    *((name, _BYTEA) for name in ("rand_hash", "digest", "creation_round_block_hash", "answer")),
-    *((name, _TEXT) for name in ("sender", "orchestrator", "orchestrator_url", "recipient", "app", "kind")),
-    *((name, _TEXT) for name in ("manifest_id", "label", "balance", "expected_balance")),
-    *((name, _TEXT) for name in ("billed_units", "fee_wei", "cost_wei", "face_value_wei", "win_prob")),
-    *((name, _TEXT) for name in ("client_ip", "user_agent", "gateway_request_id", "attribution_source")),
-)
-_PACKED_NUMBERS = struct.Struct(">i" + "8sq" * len(_NUMBERS))
-_NUMBER_HEAD = struct.pack(">Ii", _BIGINT, 8)
-_HEAD = struct.Struct(">Ii")
-_ARRAY = struct.Struct(">iiIii")
-_COLUMNS = len(_NUMBERS) + len(_OTHERS)
+    Amounts that may pass 64 bits are decimal text. `tickets` 0 asks only for what the rows say, and then names no
+    more than whose payment it is and where it belongs.
+    """
+
+    customer: int
+    api_key: int
+    tickets: int = 0
+    at: int = 0
+    first_nonce: int = 0
+    price_per_unit: int = 0
+    pixels_per_unit: int = 0
+    rate: int = 0
+    markup_bps: int = 0
+    creation_round: int = 0
+    presented: int | None = None
+    expected: int | None = None
+    expected_at: int | None = None
+    session: bytes = bytes(16)
+    rand_hash: bytes = b""
+    digest: bytes = b""
+    creation_round_block_hash: bytes = b""
+    answer: bytes = b""
+    sender: str | None = None
+    orchestrator: str | None = None
+    orchestrator_url: str | None = None
+    recipient: str | None = None
+    app: str | None = None
+    kind: str | None = None
+    manifest_id: str | None = None
+    label: str | None = None
+    balance: str | None = None
+    expected_balance: str | None = None
+    billed_units: str | None = None
+    fee_wei: str | None = None
+    cost_wei: str | None = None
+    face_value_wei: str | None = None
+    win_prob: str | None = None
+    client_ip: str | None = None
+    user_agent: str | None = None
+    gateway_request_id: str | None = None
+    attribution_source: str | None = None
 
 
 class AskedPayments(bytes):
@@ -50,32 +70,40 @@ class AskedPaymentsDumper(Dumper):
         return obj
 
 
-def pack(rows: Iterable[Row], *, type_id: int) -> AskedPayments:
-    """The rows as one array. `type_id` is the type's number in this database; what a row does not name is NULL or 0."""
-    packed = [_pack_row(row) for row in rows]
-    parts = [_ARRAY.pack(1, 0, type_id, len(packed), 1)]
-    for row in packed:
+def pack(rows: Sequence[AskedPayment], *, type_id: int) -> AskedPayments:
+    """The rows as one array. `type_id` is the number that the row's type has in this database."""
+    parts = [_ARRAY.pack(1, 0, type_id, len(rows), 1)]
+    for row in map(_pack_row, rows):
         parts += (len(row).to_bytes(4), row)
     return AskedPayments(b"".join(parts))
 
 
-def _pack_row(row: Row) -> bytes:
-    numbers: list[Any] = []
-    for name in _NUMBERS:
-        numbers += (_NUMBER_HEAD, row.get(name, 0))
-    parts = [_PACKED_NUMBERS.pack(_COLUMNS, *numbers)]
-    for name, of_type in _OTHERS:
-        value = row.get(name)
-        if value is None:
-            parts.append(_HEAD.pack(of_type, _NULL))
+# Each value stands behind its type's number and its length; the length -1 is NULL.
+_BIGINT, _BYTEA, _TEXT, _UUID = (number.to_bytes(4) for number in (20, 17, 25, 2950))
+_NULL = b"\xff\xff\xff\xff"
+_NUMBERS = AskedPayment._fields.index("presented")
+_SESSION = AskedPayment._fields.index("session")
+_TEXTS = AskedPayment._fields.index("sender")
+_A_NUMBER = int.from_bytes(_BIGINT + (8).to_bytes(4))
+_PACKED_NUMBERS = struct.Struct(">i" + "Qq" * _NUMBERS)
+_PACKED_NUMBER = struct.Struct(">Qq")
+_ARRAY = struct.Struct(">iiIii")
+
+
+def _pack_row(row: tuple[Any, ...]) -> bytes:
+    numbers = [_A_NUMBER] * (2 * _NUMBERS)
+    numbers[1::2] = row[:_NUMBERS]
+    parts = [_PACKED_NUMBERS.pack(len(row), *numbers)]
+    for number in row[_NUMBERS:_SESSION]:
+        parts.append(_BIGINT + _NULL if number is None else _PACKED_NUMBER.pack(_A_NUMBER, number))
+    kind = _UUID
+    for raw in row[_SESSION:_TEXTS]:
+        parts += (kind, len(raw).to_bytes(4), raw)
+        kind = _BYTEA
+    for text in row[_TEXTS:]:
+        if text is None:
+            parts += (_TEXT, _NULL)
         else:
-            raw = value if of_type == _BYTEA else _ENCODERS[of_type](value)
-            parts += (_HEAD.pack(of_type, len(raw)), raw)
+            raw = text.encode()
+            parts += (_TEXT, len(raw).to_bytes(4), raw)
     return b"".join(parts)
-
-
-_ENCODERS: dict[int, Callable[[Any], bytes]] = {
-    _BIGINT: lambda value: int(value).to_bytes(8, signed=True),
-    _TEXT: lambda value: str(value).encode(),
-    _UUID: lambda value: UUID(value).bytes,
-}

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from signing.signer.asked_payments import pack
+from signing.signer.asked_payments import AskedPayment, pack
 from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.fresh_money import FreshMoney, used_and_paid
 from signing.signer.refusals import Unavailable
@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 
 MOST_IN_ONE_CALL = 64
 _MOST_WAITING = 1024
-_TURNS_TO_GATHER = 2
+_ENOUGH_FOR_A_CALL = 32
+_SECONDS_TO_GATHER = 0.005
+_SECONDS_FOR_THE_NEXT = 0.0005
 _MOST_SECONDS_WAITING = 1.5
 _COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[], %s::jsonb)"
 _TYPE = "SELECT 'signing_asked_payment'::regtype::oid::bigint"
@@ -38,7 +40,7 @@ class Overloaded(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    payment: Mapping[str, Any]
+    payment: AskedPayment
     outcome: asyncio.Future[Outcome]
     since: float
 
@@ -73,7 +75,7 @@ class Batch:
         if self._worker:
             await self._worker
 
-    def enqueue(self, payment: Mapping[str, Any]) -> asyncio.Future[Outcome]:
+    def enqueue(self, payment: AskedPayment) -> asyncio.Future[Outcome]:
         """The payment's place in the queue, taken at once. Raises Overloaded.
 
         The future gives the database's result, or raises DatabaseUnavailable: then the payment may or may
@@ -95,11 +97,21 @@ class Batch:
             count = 1
             while self._waiting:
                 if count > 1:
-                    # Whoever was answered by the last commit asks again about now.
-                    for _ in range(_TURNS_TO_GATHER):
-                        await asyncio.sleep(0)
+                    await self._gather(count)
                 count = min(len(self._waiting), MOST_IN_ONE_CALL)
                 await self._commit_together([self._waiting.popleft() for _ in range(count)])
+
+    async def _gather(self, answered: int) -> None:
+        """Whoever was answered by the last commit asks again about now: one call for many costs less than several."""
+        wanted = min(answered + len(self._waiting), _ENOUGH_FOR_A_CALL)
+        patience = time.monotonic() + _SECONDS_TO_GATHER
+        while len(self._waiting) < wanted and time.monotonic() < patience:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            if len(self._waiting) == before:
+                await asyncio.sleep(_SECONDS_FOR_THE_NEXT)
+                if len(self._waiting) == before:
+                    return
 
     async def _commit_together(self, together: Sequence[_Waiting]) -> None:
         try:
@@ -118,7 +130,7 @@ class Batch:
         """One payment the database cannot take must not spoil the others."""
         locked: set[object] = set()
         for waiting in together:
-            customer = waiting.payment["customer"]
+            customer = waiting.payment.customer
             if customer in locked or time.monotonic() - waiting.since > _MOST_SECONDS_WAITING:
                 waiting.settle(Overloaded())
                 continue
@@ -139,7 +151,7 @@ class Batch:
             waiting.settle(DatabaseUnavailable())
         self._waiting.clear()
 
-    async def _call(self, payments: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
+    async def _call(self, payments: Sequence[AskedPayment]) -> Sequence[Outcome]:
         if self._type_id is None:
             self._type_id = int((await self._database.fetch(_TYPE))[0][0])
         packed = pack(payments, type_id=self._type_id)

@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from signing.chain.view import ChainView
 from signing.pm import ceilings, quotes, wire
 from signing.pm.state import pm_session_id, seal
 from signing.pm.tickets import Ticket, expected_value, ticket_hashes
 from signing.pm.wire import PaymentRequest, TicketParams
+from signing.signer.asked_payments import AskedPayment
 from signing.signer.authentication import Caller
 from signing.signer.gate import Visitor
 from signing.signer.keystore import SigningKey
@@ -65,7 +65,7 @@ class Draft:
     """A signed payment that may not leave yet, and the row that commits it."""
 
     answer: bytes
-    row: Mapping[str, Any]
+    row: AskedPayment
     counter: bytes
     last_nonce: int
 
@@ -121,39 +121,41 @@ class Drafting:
             price_info=request.orchestrator.price_info,
         )
         answer = answer_text(payment, self.seg_creds(work, manifest_id), seal(state, self._terms.mac_keys)).encode()
-        row = {
-            **_place(work),
-            "expected": None if session.is_new else session.state.sequence_number,
-            "expected_balance": None if session.is_new else quotes.rational_text(session.state.balance_wei),
-            "expected_at": None if session.is_new else _microseconds(session.state.last_update_ns),
-            "at": _microseconds(state.last_update_ns),
-            "orchestrator": state.orchestrator_address,
-            "orchestrator_url": request.orchestrator.transcoder[:_LONGEST_STORED_URL],
-            "recipient": "0x" + params.recipient.hex(),
-            "app": request.app,
-            "kind": request.kind,
-            "manifest_id": manifest_id,
-            "first_nonce": first_nonce,
-            "tickets": quote.tickets,
-            "balance": quotes.rational_text(state.balance_wei),
-            "price_per_unit": state.initial_price_per_unit,
-            "pixels_per_unit": state.initial_pixels_per_unit,
-            "answer": answer,
-            "label": _label(request),
-            "billed_units": quote.units,
-            "fee_wei": math.ceil(quote.fee_wei),
-            "cost_wei": quote.cost_wei,
-            "rate": work.rate_id,
-            "markup_bps": self._price_rules.markup_bps(work.caller.customer_id, now_ns=now_ns),
-            "face_value_wei": params.face_value,
-            "win_prob": params.win_prob,
-            "creation_round": creation_round,
-            "creation_round_block_hash": creation_hash,
-            "client_ip": work.visitor.address or None,
-            "user_agent": work.visitor.user_agent,
-            "gateway_request_id": request.gateway_request_id,
-            "attribution_source": request.attribution_source,
-        }
+        row = _place(work)._replace(
+            tickets=quote.tickets,
+            at=_microseconds(state.last_update_ns),
+            first_nonce=first_nonce,
+            price_per_unit=state.initial_price_per_unit,
+            pixels_per_unit=state.initial_pixels_per_unit,
+            rate=work.rate_id,
+            markup_bps=self._price_rules.markup_bps(work.caller.customer_id, now_ns=now_ns),
+            creation_round=creation_round,
+            creation_round_block_hash=creation_hash,
+            answer=answer,
+            orchestrator=state.orchestrator_address,
+            orchestrator_url=request.orchestrator.transcoder[:_LONGEST_STORED_URL],
+            recipient="0x" + params.recipient.hex(),
+            app=request.app,
+            kind=request.kind,
+            manifest_id=manifest_id,
+            label=_label(request),
+            balance=quotes.rational_text(state.balance_wei),
+            billed_units=str(quote.units),
+            fee_wei=str(math.ceil(quote.fee_wei)),
+            cost_wei=str(quote.cost_wei),
+            face_value_wei=str(params.face_value),
+            win_prob=str(params.win_prob),
+            client_ip=work.visitor.address or None,
+            user_agent=work.visitor.user_agent,
+            gateway_request_id=request.gateway_request_id,
+            attribution_source=request.attribution_source,
+        )
+        if not session.is_new:
+            row = row._replace(
+                expected=session.state.sequence_number,
+                expected_balance=quotes.rational_text(session.state.balance_wei),
+                expected_at=_microseconds(session.state.last_update_ns),
+            )
         return Draft(answer, row, work.counter, last_nonce)
 
     def seg_creds(self, work: Work, manifest_id: str) -> str:
@@ -224,7 +226,7 @@ class Drafting:
 
 def look(work: Work) -> Draft:
     """Asks for the row, or for the stored answer, and pays nothing."""
-    return Draft(b"", {**_place(work), "tickets": 0}, work.counter, 0)
+    return Draft(b"", _place(work), work.counter, 0)
 
 
 def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
@@ -235,17 +237,17 @@ def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
     )
 
 
-def _place(work: Work) -> dict[str, Any]:
+def _place(work: Work) -> AskedPayment:
     """Whose payment it is, and where it belongs."""
-    return {
-        "customer": work.caller.customer_id,
-        "api_key": work.caller.api_key_id,
-        "session": work.session.id,
-        "presented": work.session.presented,
-        "sender": "0x" + work.key.address.hex(),
-        "rand_hash": work.request.orchestrator.ticket_params.recipient_rand_hash,
-        "digest": work.digest,
-    }
+    return AskedPayment(
+        customer=work.caller.customer_id,
+        api_key=work.caller.api_key_id,
+        presented=work.session.presented,
+        session=bytes.fromhex(work.session.id),
+        rand_hash=work.request.orchestrator.ticket_params.recipient_rand_hash,
+        digest=work.digest,
+        sender="0x" + work.key.address.hex(),
+    )
 
 
 def _sign_seg_creds(key: SigningKey, manifest_id: str) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from accounts.client_address import Address, Networks, client_address, neighbourhood
+from accounts.client_address import Networks, client_address, neighbourhood
 from signing.signer.authentication import Authentication, Caller, NotAuthenticated
 from signing.signer.refusals import Refused
 from signing.signer.request_rates import Buckets
@@ -56,23 +56,23 @@ class Gate:
         self._bad_keys: Buckets[str] = Buckets(
             per_second=rates.bad_keys_per_minute / 60, burst=rates.bad_keys_per_minute
         )
-        self._address_of = lru_cache(_ADDRESSES_REMEMBERED)(self._read_address)
+        self._from_where = lru_cache(_ADDRESSES_REMEMBERED)(self._read_address)
 
     async def enter(self, scope: Mapping[str, Any]) -> Visitor:
         authorization, forwarded_for, user_agent = _read(scope["headers"])
         peer = scope.get("client")
-        address = self._address_of(peer[0] if peer else None, forwarded_for if self._trusted_proxies else "")
-        caller = await self._caller(authorization, address)
+        forwarded_for = forwarded_for if self._trusted_proxies else ""
+        address, neighbours = self._from_where(peer[0] if peer else None, forwarded_for)
+        caller = await self._caller(authorization, neighbours)
         wait = self._requests.take(caller.api_key_id)
         if wait:
             limit = self._rates.key_requests_per_second
             raise TooMany("too_many_requests", f"this API key may ask {limit} times a second, ask later", wait)
-        return Visitor(caller=caller, address=str(address or ""), user_agent=user_agent)
+        return Visitor(caller=caller, address=address, user_agent=user_agent)
 
-    async def _caller(self, authorization: str | None, address: Address | None) -> Caller:
+    async def _caller(self, authorization: str | None, neighbours: str) -> Caller:
         """A key that was good a while ago is looked up whatever else comes from its address."""
         digest = self._authentication.digest_of(authorization)
-        neighbours = neighbourhood(address)
         # The token is taken before the look, so that many guesses at once are no more than many in a row; whoever
         # comes with a key that is just being looked up waits for the same look.
         is_guess = not self._authentication.is_expected(digest)
@@ -88,8 +88,10 @@ class Gate:
             self._bad_keys.give_back(neighbours)
         return caller
 
-    def _read_address(self, peer: str | None, forwarded_for: str) -> Address | None:
-        return client_address(peer, forwarded_for, self._trusted_proxies)
+    def _read_address(self, peer: str | None, forwarded_for: str) -> tuple[str, str]:
+        """The client's address as text, and its neighbourhood."""
+        address = client_address(peer, forwarded_for, self._trusted_proxies)
+        return str(address or ""), neighbourhood(address)
 
 
 def _read(headers: Headers) -> tuple[str | None, str, str]:
