@@ -64,6 +64,7 @@ class Authentication:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._wanted: dict[bytes, asyncio.Future[Caller | None]] = {}
         self._lookup: asyncio.Task[None] | None = None
+        self._busy: set[bytes] = set()
         self._used: set[int] = set()
         self._noted: dict[int, float] = {}
 
@@ -101,10 +102,19 @@ class Authentication:
         known = self._known.get(digest)
         age = time.monotonic() - known.since if known else _LIFETIME_SECONDS
         if known and age < _LIFETIME_SECONDS:
+            self._busy.add(digest)
             if age > _REFRESH_AFTER_SECONDS:
-                self._look_up(digest)
+                self._look_up_busy()
             return known.caller
         return await asyncio.shield(self._look_up(digest))
+
+    def _look_up_busy(self) -> None:
+        """One is due, so are soon all that were asked about since: they share a query, now and from then on."""
+        now = time.monotonic()
+        for digest in self._busy:
+            if now - self._known[digest].since > _REFRESH_AFTER_SECONDS / 2:
+                self._look_up(digest)
+        self._busy.clear()
 
     def _look_up(self, digest: bytes) -> asyncio.Future[Caller | None]:
         """The answer to come for this digest; all that are wanted at one moment share a query."""
@@ -139,7 +149,7 @@ class Authentication:
         self._known[digest] = _Known(caller, asked_at)
         self._known.move_to_end(digest)
         if len(self._known) > _MOST_REMEMBERED:
-            self._known.popitem(last=False)
+            self._busy.discard(self._known.popitem(last=False)[0])
         self._wanted.pop(digest).set_result(caller)
 
     def _fail(self, digests: Iterable[bytes], error: Exception) -> None:

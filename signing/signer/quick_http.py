@@ -64,6 +64,7 @@ class QuickHttp(HttpToolsProtocol):
         self._early: list[bytes] = []
         self._begun = b""
         self._body_timer: asyncio.TimerHandle | None = None
+        self._answered_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         if self._is_asking:
@@ -102,7 +103,6 @@ class QuickHttp(HttpToolsProtocol):
         super().data_received(self._take_begun())
 
     def _start(self, ask: Ask, request: PlainRequest) -> None:
-        self._unset_keepalive_if_required()
         self._is_asking = True
         task = self.loop.create_task(self._respond(ask, request))
         self.tasks.add(task)
@@ -123,11 +123,17 @@ class QuickHttp(HttpToolsProtocol):
             super().shutdown()
 
     async def _respond(self, ask: Ask, request: PlainRequest) -> None:
-        scope = {"type": "http", "method": "POST", "path": "/generate-live-payment", "query_string": b""}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/generate-live-payment",
+            "query_string": b"",
+            "client": self.client,
+            "headers": request.headers,
+            "body": request.body,
+        }
         try:
-            status, answer, more = await ask(
-                {**scope, "client": self.client, "headers": request.headers, "body": request.body}
-            )
+            status, answer, more = await ask(scope)
         except BaseException:
             self.transport.close()
             raise
@@ -145,9 +151,21 @@ class QuickHttp(HttpToolsProtocol):
             self.transport.resume_reading()
             self.data_received(early)
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._answered_at = self.loop.time()
+            self._wait_for_idleness(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """One timer for many requests: when it rings it may have to wait for the last of them to grow old."""
+        self.timeout_keep_alive_task = None
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if self._is_asking or left > 0:
+            self._wait_for_idleness(max(left, 1.0))
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _wait_for_idleness(self, seconds: float) -> None:
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _head(self, status: int, length: int, more: Mapping[str, str], *, is_last: bool) -> bytes:
         lines = [STATUS_LINE[status]]
