@@ -1,98 +1,19 @@
 """Many payments in one call of the database: each has the outcome it would have alone, and the books agree."""
 
-import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import psycopg
 import pytest
 from django.db import connection
 
-from accounts.models import ApiKey, Customer
-from signing.signer.asked_payments import AskedPayment, AskedPayments, AskedPaymentsDumper, pack
-from tests import builders, signer_stage
-from tests.signer_stage import COST, price_of
+from accounts.models import Customer
+from tests import signer_stage
+from tests.asked_payments import Account, Row, commit, follow_up
+from tests.signer_stage import COST
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-type Row = dict[str, Any]
-
-
-class Account:
-    """A customer with credit for some tickets of one price."""
-
-    def __init__(self, tickets: int) -> None:
-        self.owner: Customer = builders.customer()
-        self.key: ApiKey = builders.api_key(self.owner)
-        if tickets:
-            builders.credit(self.owner, tickets * price_of(COST), reference=f"test:{uuid.uuid4().hex}")
-        self.rate = builders.rate()
-
-    def opening(self, **changes: Any) -> Row:
-        return {
-            "customer": self.owner.pk,
-            "api_key": self.key.pk,
-            "session": uuid.uuid4().bytes,
-            "at": int(time.time() * 1_000_000),
-            "sender": "0x" + "ab" * 20,
-            "orchestrator": "0x" + "0d" * 20,
-            "orchestrator_url": "https://orch.example:8935",
-            "recipient": "0x" + "0c" * 20,
-            "app": "",
-            "kind": "fixed",
-            "manifest_id": "m",
-            "rand_hash": os.urandom(32),
-            "first_nonce": 1,
-            "tickets": 1,
-            "balance": "1/3",
-            "price_per_unit": 3,
-            "pixels_per_unit": 1,
-            "digest": os.urandom(64),
-            "answer": b'{"payment":"%s"}' % os.urandom(900).hex().encode(),
-            "label": "",
-            "billed_units": str(1),
-            "fee_wei": str(3),
-            "cost_wei": str(COST),
-            "rate": self.rate,
-            "markup_bps": signer_stage.MARKUP_BPS,
-            "face_value_wei": str(10**15),
-            "win_prob": str(2**246),
-            "creation_round": 3500,
-            "creation_round_block_hash": b"\xab" * 32,
-            **changes,
-        }
-
-
-def follow_up(row: Row, **changes: Any) -> Row:
-    """What comes after `row` in its session, with other ticket parameters."""
-    expected = -1 if "presented" not in row else row["expected"]
-    return {
-        **row,
-        "presented": expected + 1,
-        "expected": expected + 1,
-        "expected_balance": row["balance"],
-        "expected_at": row["at"],
-        "at": row["at"] + 1000,
-        "balance": "2/3",
-        "rand_hash": os.urandom(32),
-        "digest": os.urandom(64),
-        **changes,
-    }
-
-
-def commit(rows: Sequence[Row]) -> list[str]:
-    connection.ensure_connection()
-    connection.connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
-    with psycopg.Cursor(connection.connection) as cursor:
-        [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
-        asked = pack([AskedPayment(**row) for row in rows], type_id=type_id)
-        [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
-    results = json.loads(told)["results"] if told else [{"outcome": "committed"}] * len(rows)
-    assert len(results) == len(rows)
-    return [result.get("code") or result["outcome"] for result in results]
 
 
 def plain() -> list[Row]:

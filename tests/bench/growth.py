@@ -1,0 +1,42 @@
+"""Years of payments in a minute: usage and payments of other customers, as many rows as one asks for."""
+
+from django.db import connection
+
+from tests.asked_payments import Account
+
+_CUSTOMERS = 200
+
+
+def grow(rows: int) -> None:
+    """Writes that many usage rows, each with its payment, posted long ago, and lets PostgreSQL know of them."""
+    accounts = [Account(0) for _ in range(_CUSTOMERS)]
+    each = -(-rows // _CUSTOMERS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO billing_journal (kind, reference, occurred_at, description)"
+            " VALUES ('usage', 'bench:growth', now(), 'growth') RETURNING id"
+        )
+        (journal,) = cursor.fetchone()
+        cursor.execute("ALTER TABLE billing_usage DISABLE TRIGGER USER")
+        for account in accounts:
+            cursor.execute(_USAGE, [account.owner.pk, account.key.pk, account.rate, journal, each])
+            cursor.execute(_PAYMENTS, [account.owner.pk])
+        cursor.execute("ALTER TABLE billing_usage ENABLE TRIGGER USER")
+        for table in ("billing_usage", "signing_payment"):
+            cursor.execute(f"VACUUM ANALYZE {table}")
+
+
+_USAGE = """
+    INSERT INTO billing_usage (customer_id, api_key_id, at, source, label, kind, counterparty, quantity, unit,
+        billed_units, fee_wei, cost_wei, cost_nano_usd, charge_nano_usd, markup_bps, rate_id, journal_id)
+    SELECT %s, %s, now() - n * interval '1 second', gen_random_uuid(), 'live-video', 'live', '0x' || repeat('0c', 20),
+        1, 'ticket', 10, 1000000000000, 1000000000000, 3000000, 3450000, 1500, %s, %s
+    FROM generate_series(1, %s) n
+"""
+_PAYMENTS = """
+    INSERT INTO signing_payment (customer_id, session_id, usage_id, sender, recipient, recipient_rand_hash,
+        first_nonce, tickets, face_value_wei, win_prob, creation_round, creation_round_block_hash)
+    SELECT customer_id, source, id, '0x' || repeat('ab', 20), counterparty, sha256(source::text::bytea), 1, 1,
+        1000000000000000, 2::numeric ^ 246, 3500, sha256('round')
+    FROM billing_usage WHERE customer_id = %s
+"""
