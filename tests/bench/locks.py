@@ -1,6 +1,7 @@
 """Which rows one commit of many payments locks: looked at from outside while its transaction is still open."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from django.db import connection
 
@@ -19,7 +20,7 @@ def of_one_commit(customers: int) -> Mapping[str, float]:
 
     accounts = [Account(10 * PAYMENTS) for _ in range(customers)]
     rows: list[Row] = [accounts[number % customers].opening() for number in range(PAYMENTS)]
-    given = settings.DATABASES["default"]
+    given: dict[str, Any] = settings.DATABASES["default"]
     address = make_conninfo(
         dbname=given["NAME"],
         user=given["USER"],
