@@ -36,25 +36,25 @@ class AskedPayment(NamedTuple):
     digest: bytes = b""
     creation_round_block_hash: bytes = b""
     answer: bytes = b""
-    sender: str | None = None
-    orchestrator: str | None = None
-    orchestrator_url: str | None = None
-    recipient: str | None = None
-    app: str | None = None
-    kind: str | None = None
-    manifest_id: str | None = None
-    label: str | None = None
-    balance: str | None = None
+    sender: str = ""
+    orchestrator: str = ""
+    orchestrator_url: str = ""
+    recipient: str = ""
+    app: str = ""
+    kind: str = ""
+    manifest_id: str = ""
+    label: str = ""
+    balance: str = ""
     expected_balance: str | None = None
-    billed_units: str | None = None
-    fee_wei: str | None = None
-    cost_wei: str | None = None
-    face_value_wei: str | None = None
-    win_prob: str | None = None
+    billed_units: str = ""
+    fee_wei: str = ""
+    cost_wei: str = ""
+    face_value_wei: str = ""
+    win_prob: str = ""
     client_ip: str | None = None
-    user_agent: str | None = None
-    gateway_request_id: str | None = None
-    attribution_source: str | None = None
+    user_agent: str = ""
+    gateway_request_id: str = ""
+    attribution_source: str = ""
 
 
 class AskedPayments(bytes):

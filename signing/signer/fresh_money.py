@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from signing.signer.asked_payments import AskedPayment
 from signing.signer.database import Database
 from signing.signer.recipients import Recipients
 
@@ -92,7 +93,7 @@ class FreshMoney:
         self._asked_at = 0.0
         self._seen: set[str] = set()
 
-    def take(self, payments: Iterable[Mapping[str, Any]]) -> Take:
+    def take(self, payments: Iterable[AskedPayment]) -> Take:
         """The rules for a call with these payments; it is settled or lost afterwards."""
         now = time.monotonic()
         if self._leases and now - self._asked_at > _SECONDS_BETWEEN_LEASES:
@@ -100,8 +101,8 @@ class FreshMoney:
         rules: dict[str, Any] = {}
         take = Take("")
         for payment in payments:
-            recipient = payment.get("recipient")
-            if recipient is None or recipient in rules:
+            recipient = payment.recipient
+            if not recipient or recipient in rules:
                 continue
             bounds, lease = self._bounds(recipient), self._leases.get(recipient)
             room = 0
@@ -186,10 +187,10 @@ class FreshMoney:
 
 
 def used_and_paid(
-    payments: Sequence[Mapping[str, Any]], outcome: Mapping[str, Any] | None
+    payments: Sequence[AskedPayment], outcome: Mapping[str, Any] | None
 ) -> tuple[Mapping[str, int], set[str]]:
     """Of a commit's answer: fresh money by recipient, and who was paid at all."""
     if outcome is None:
-        return {}, {payment["recipient"] for payment in payments}
+        return {}, {payment.recipient for payment in payments}
     pairs = zip(payments, outcome["results"], strict=True)
-    return outcome["fresh"], {payment["recipient"] for payment, result in pairs if result["outcome"] == "committed"}
+    return outcome["fresh"], {payment.recipient for payment, result in pairs if result["outcome"] == "committed"}

@@ -121,7 +121,7 @@ class Payments:
                 case _ if outcome["code"] == "wrong_clock":
                     await self._database.measure_clock()
                 case _ if outcome["code"] == "velocity":
-                    await self._consider(draft.row["recipient"], outcome)
+                    await self._consider(draft.row.recipient, outcome)
                 case _:
                     raise refusals.of_commit(outcome["code"], outcome.get("detail"))
         raise Unavailable("busy", "the session is busy, try again")
