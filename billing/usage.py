@@ -61,6 +61,15 @@ def by_label(customer_id: int, *, first: date, end: date) -> list[tuple[str, str
     return [(label, kind, Spent(payments=count, charge_nano_usd=charge)) for label, kind, count, charge in rows]
 
 
+def by_counterparty(customer_id: int, *, first: date) -> list[tuple[str, int]]:
+    """`(address, charged in nano-dollars)` from a day on, the most first."""
+    return _rows(
+        "SELECT counterparty, sum(charge_nano_usd)::bigint FROM billing_usage_by_day"
+        " WHERE customer_id = %s AND day >= %s GROUP BY counterparty ORDER BY 2 DESC, 1",
+        [customer_id, first],
+    )
+
+
 def burn(customer_id: int, *, now: datetime) -> Burn | None:
     """The pace of the last hour when something was charged in it, else of the last week; None without any."""
     [(begun, charge)] = _rows(

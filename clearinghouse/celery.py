@@ -42,6 +42,7 @@ app.conf.update(
             "signing.tasks.index_chain": 3.0,
             "signing.tasks.execute_treasury": 3.0,
             "signing.tasks.discover_orchestrators": 5.0,
+            "signing.tasks.flag_recipients": 30.0,
             "signing.tasks.forget_velocity": 3600.0,
         }.items()
     },

@@ -173,7 +173,8 @@ class Demo:
 
     def seed(self) -> dict[str, str]:
         say("demo", "opening the demo accounts, paying in and funding the deposit")
-        seeded = dict(json.loads(self.python("-m", "sandbox.seed", str(self.local_dir / "seed.json"), **self.stripe())))
+        known = {**self.stripe(), "DEMO_ORCHESTRATOR": self.chain["accounts"]["orchestrator"]["address"]}
+        seeded = dict(json.loads(self.python("-m", "sandbox.seed", str(self.local_dir / "seed.json"), **known)))
         self.supervisor.wait_until("the signer to be ready", lambda: _answers(f"{self.signer_url}/readyz"))
         return seeded
 

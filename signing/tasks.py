@@ -7,6 +7,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import connection
 
+from signing import lost_disputes
 from signing.chain import ethereum, indexer
 from signing.chain.ethereum import Chain, ChainUnavailable
 from signing.chain.indexer import BooksAheadOfChain
@@ -35,6 +36,12 @@ def index_chain() -> int:
 def discover_orchestrators() -> int:
     """How many orchestrators said anew what they offer; 0 when none was due."""
     return refresh.refresh(_chain)
+
+
+@shared_task
+def flag_recipients() -> int:
+    """How many lost disputes were looked at for whom their money paid."""
+    return lost_disputes.look()
 
 
 @shared_task
