@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -253,6 +254,24 @@ def test_a_lost_answer_comes_again_with_the_new_credentials(stage: Stage) -> Non
     segment = pb.SegData.FromString(base64.b64decode(again[0].json["segCreds"]))
     assert segment.auth_token == pb.OrchestratorInfo.FromString(base64.b64decode(fresh)).auth_token
     assert len(rows(owner)) == 2
+
+
+def test_a_lost_answer_comes_again_where_only_the_auth_token_is_new(stage: Stage) -> None:
+    gateway, owner = stage.gateway()
+    kept = {"price": (9 * 10**11, 1), "rand_hash": os.urandom(32)}
+    request = follow_up(gateway.pay(**opening()))
+    lost = gateway.pay(**{**request, "orchestrator": offer(**kept)})
+    renewed = offer(**kept, expires=int(time.time()) + 1234)
+    again = gateway.pay(**{**request, "orchestrator": renewed})
+    assert (again.status, again.json["payment"], again.json["state"]) == (200, lost.json["payment"], lost.json["state"])
+    segment = pb.SegData.FromString(base64.b64decode(again.json["segCreds"]))
+    assert segment.auth_token == pb.OrchestratorInfo.FromString(base64.b64decode(renewed)).auth_token
+    assert len(rows(owner)) == 2
+    # Anything else that differs is another piece of work.
+    other = gateway.pay(**{**request, "orchestrator": offer(**kept | {"price": (8 * 10**11, 1)})})
+    assert other.status == 200
+    assert other.json["payment"] != lost.json["payment"]
+    assert len(rows(owner)) == 3
 
 
 def test_a_lost_answer_whose_tickets_expired_is_charged_anew(stage: Stage) -> None:

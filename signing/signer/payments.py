@@ -178,12 +178,11 @@ class Payments:
 
         None where its ticket parameters expired: then the gap is charged anew.
         """
-        stored, params = bytes.fromhex(row["digest"]), work.request.orchestrator.ticket_params
+        offer, stored = work.request.orchestrator, bytes.fromhex(row["digest"])
         if row["answer"] is None or not sessions.differs_in_offer_only(work.digest, stored):
             return None
         lost = sessions.read_answer(row["answer"])
-        lives = lost.expiration_block - work.view.l1_block > 1
-        if not lives or lost.recipient != params.recipient or lost.recipient_rand_hash == params.recipient_rand_hash:
+        if not lost.answers(offer, l1_block=work.view.l1_block):
             return None
         seg_creds = self._drafting.seg_creds(work, work.request.manifest_id)
         return answer_text(lost.payment, seg_creds, lost.state).encode()

@@ -16,6 +16,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from signing.pm import livepeer_pb2
+from signing.pm.orchestrator_info import OrchestratorInfo, TicketParams
 from signing.pm.quotes import parse_rational
 from signing.pm.state import (
     InvalidState,
@@ -67,6 +68,28 @@ class LostAnswer:
     recipient: bytes
     recipient_rand_hash: bytes
     expiration_block: int
+    paid: livepeer_pb2.Payment
+
+    def answers(self, offer: OrchestratorInfo, *, l1_block: int) -> bool:
+        """Whether the payment still pays this later offer of the same orchestrator.
+
+        With other ticket parameters the lost ones must live; with the same ones nothing but the auth token may differ.
+        """
+        params, paid = offer.ticket_params, self.paid
+        if self.expiration_block - l1_block <= 1 or self.recipient != params.recipient:
+            return False
+        if self.recipient_rand_hash != params.recipient_rand_hash:
+            return True
+        return params == TicketParams(
+            recipient=self.recipient,
+            face_value=int.from_bytes(paid.ticket_params.face_value),
+            win_prob=int.from_bytes(paid.ticket_params.win_prob),
+            recipient_rand_hash=self.recipient_rand_hash,
+            seed=int.from_bytes(paid.ticket_params.seed),
+            expiration_block=self.expiration_block,
+            creation_round=params.creation_round,
+            creation_round_block_hash=params.creation_round_block_hash,
+        ) and paid.expected_price == livepeer_pb2.PriceInfo.FromString(offer.price_info)
 
 
 def mac_keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
@@ -114,7 +137,7 @@ def presented(request: PaymentRequest, customer_id: int, keys: Sequence[bytes]) 
 
 
 def corrected(session: Session, row: Mapping[str, Any], request: PaymentRequest) -> Session:
-    """The session with the values of its row: never an older payment, never a larger balance.
+    """The session with the values of its row: never an older payment, another first price or a larger balance.
 
     Raises StateMismatch where the row went on with another job type.
     """
@@ -123,6 +146,8 @@ def corrected(session: Session, row: Mapping[str, Any], request: PaymentRequest)
         balance_wei=parse_rational(row["balance"]),
         last_update_ns=row["at"] * 1000,
         kind=row["kind"],
+        initial_price_per_unit=row["price_per_unit"],
+        initial_pixels_per_unit=row["pixels_per_unit"],
         pm_session_id="",
         sender_nonce=0,
     )
@@ -157,6 +182,7 @@ def read_answer(text: str) -> LostAnswer:
         recipient=params.recipient,
         recipient_rand_hash=params.recipient_rand_hash,
         expiration_block=int.from_bytes(params.expiration_block),
+        paid=payment,
     )
 
 

@@ -245,6 +245,7 @@ BEGIN
             IF p.presented IS NOT NULL THEN
                 results[cardinality(results)] := results[cardinality(results)] || jsonb_build_object(
                     'sequence', held.sequence, 'balance', held.balance_wei, 'kind', held.kind,
+                    'price_per_unit', held.initial_price_per_unit, 'pixels_per_unit', held.initial_pixels_per_unit,
                     'at', (extract(epoch FROM held.last_update) * 1000000)::bigint,
                     'digest', encode(held.last_digest, 'hex'),
                     'answer', CASE WHEN held.sequence = p.presented + 1
