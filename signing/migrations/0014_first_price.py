@@ -8,5 +8,5 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("signing", "0012_velocity")]
+    dependencies = [("signing", "0013_second_person")]
     operations = [migrations.RunSQL((SQL / "commit_payments.sql").read_text())]
