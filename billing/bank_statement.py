@@ -60,7 +60,7 @@ def read(text: str) -> list[Entry]:
     try:
         for cells in reader:
             if any((value or "").strip() for name, value in cells.items() if name in COLUMNS):
-                entries.append(_entry({name: (cells[name] or "").strip() for name in COLUMNS}, reader.line_num))
+                entries.append(entry({name: (cells[name] or "").strip() for name in COLUMNS}, reader.line_num))
             if len(entries) > MOST_LINES:
                 raise WrongFile(f"More than {MOST_LINES:,} lines: divide the file.")
     except csv.Error as error:
@@ -187,7 +187,8 @@ def _lock(payout_id: str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('billing_bank_payout'), hashtext(%s))", [payout_id])
 
 
-def _entry(cells: dict[str, str], number: int) -> Entry:
+def entry(cells: dict[str, str], number: int) -> Entry:
+    """One line; `number` is where it stands, for the words of WrongFile."""
     try:
         booked_on = date.fromisoformat(cells["date"])
     except ValueError:

@@ -45,7 +45,7 @@ def start(
 
     Raises NotOffered and AmountOutOfRange before anything is written.
     """
-    if not settings.BANK_ACCOUNT:
+    if not offered():
         raise NotOffered
     if not settings.BANK_TRANSFER_MINIMUM_CENTS <= amount_cents <= settings.BANK_TRANSFER_MAXIMUM_CENTS:
         raise AmountOutOfRange
@@ -58,6 +58,15 @@ def start(
         if known is None:
             raise
         return known
+
+
+def offered() -> bool:
+    return bool(settings.BANK_ACCOUNT)
+
+
+def pay_to(transfer: BankTransfer) -> dict[str, str]:
+    """The lines of our account, and the reference that must stand on the transfer."""
+    return {**settings.BANK_ACCOUNT, "Payment reference": transfer.reference}
 
 
 def find(text: str) -> QuerySet[BankTransfer]:
@@ -196,10 +205,8 @@ def _write(customer: Customer, user: User, amount_cents: int, po_number: str, wi
         po_number=" ".join(po_number.split())[:60],
         due_at=timezone.now() + WAITS,
     )
-    pay_to = {**settings.BANK_ACCOUNT, "Payment reference": transfer.reference}
-    if transfer.po_number:
-        pay_to["order"] = transfer.po_number
-    documents.issue_pro_forma(top_up, pay_to=pay_to, due_at=transfer.due_at)
+    order = {"order": transfer.po_number} if transfer.po_number else {}
+    documents.issue_pro_forma(top_up, pay_to={**pay_to(transfer), **order}, due_at=transfer.due_at)
     return transfer
 
 

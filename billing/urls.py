@@ -5,7 +5,17 @@ from datetime import date
 from django.urls import path, register_converter
 from drf_spectacular.views import SpectacularAPIView
 
-from billing import api, api_docs, budget_pages, card_views, credit_staff, profile_pages, stripe_webhook, views
+from billing import (
+    api,
+    api_docs,
+    bank_pages,
+    budget_pages,
+    card_views,
+    credit_staff,
+    profile_pages,
+    stripe_webhook,
+    views,
+)
 from billing.documents import api as documents_api
 from billing.documents import pages as documents
 
@@ -39,6 +49,8 @@ register_converter(NumberConverter, "number")
 
 urlpatterns = [
     path("wallet/", views.wallet, name="wallet"),
+    path("wallet/bank-transfers/", bank_pages.bank_transfer_start, name="bank_transfer_start"),
+    path("wallet/bank-transfers/<uuid:transfer_id>/", bank_pages.bank_transfer, name="bank_transfer"),
     path("wallet/top-ups/", views.top_up_start, name="top_up_start"),
     path("wallet/top-ups/<uuid:top_up_id>/", views.top_up_return, name="top_up_return"),
     path("credits/", credit_staff.credits_page, name="credits"),

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
-from billing import fx, statements, stripe_gateway, tasks, topups, usage
+from billing import bank_transfers, fx, statements, stripe_gateway, tasks, topups, usage
 from billing.documents import statement_pdf
 from billing.exports import statement_csv
 from billing.forms import TopUpForm
@@ -163,6 +163,7 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
         .select_related("created_by", "saved_card")
         .order_by("-created_at")[:_SHOWN_TOP_UPS],
         "can_pay": bool(settings.STRIPE_SECRET_KEY) and request.customer.status == Customer.Status.ACTIVE,
+        "bank_offered": bank_transfers.offered(),
         "configured": bool(settings.STRIPE_SECRET_KEY),
         "cards": list(form.cards.values()),
         "new_setup": uuid.uuid4(),

@@ -3,6 +3,7 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
+from billing import bank_staff, provider_staff
 from billing import staff as finance
 from signing import recipients_staff, staff, stops_staff
 
@@ -18,6 +19,16 @@ urlpatterns = [
     path("recipients/rule/", recipients_staff.rule_recipient, name="rule_recipient"),
     path("recipients/<int:rule_id>/lift/", recipients_staff.lift_rule, name="lift_rule"),
     path("finance/", finance.finance, name="finance"),
+    path("finance/provider/", provider_staff.provider, name="provider"),
+    path("finance/provider/<month:month>.csv", provider_staff.tie_out_file, name="provider_tie_out"),
+    path("finance/provider/events/<int:event_id>/again/", provider_staff.try_event_again, name="try_event_again"),
+    path("finance/bank/", bank_staff.bank, name="bank"),
+    path("finance/bank/file/", bank_staff.enter_file, name="bank_enter_file"),
+    path("finance/bank/line/", bank_staff.enter_line, name="bank_enter_line"),
+    path("finance/bank/<int:line_id>/", bank_staff.line, name="bank_line"),
+    path("finance/bank/<int:line_id>/match/", bank_staff.match, name="bank_match"),
+    path("finance/bank/<int:line_id>/aside/", bank_staff.put_aside, name="bank_put_aside"),
+    path("finance/bank/<int:line_id>/credit/", bank_staff.credit, name="bank_credit"),
     path("finance/check/", finance.check_books, name="finance_check_books"),
     path("finance/<month:month>/", finance.month, name="finance_month"),
     path("finance/<month:month>/statements.zip", finance.statements, name="finance_statements"),

@@ -49,6 +49,12 @@ def charged(top_up: Any) -> str:
     return display.cents_text(top_up.total_cents or top_up.amount_cents, top_up.currency)
 
 
+@register.filter
+def cents_of(amount_cents: int | None, currency: str) -> str:
+    """`{{ payout.amount_cents|cents_of:payout.currency }}`: €500.00 from minor units of any currency."""
+    return EMPTY if amount_cents is None else display.cents_text(amount_cents, currency)
+
+
 def _nano(nano_usd: int, *, trim: bool) -> SafeString:
     head, groups = display.nano(nano_usd, trim=trim)
 
