@@ -31,6 +31,11 @@ class Standing:
         return f"lift-h-{self.budget.pk}"
 
     @property
+    def question(self) -> str:
+        limit = f"{usd_text(self.budget.limit_nano_usd)} {self.budget.get_period_display()}"
+        return f"Lift {limit} of {self.budget.api_key.name if self.budget.api_key else 'the whole account'}?"
+
+    @property
     def left_nano_usd(self) -> int:
         return max(0, self.budget.limit_nano_usd - self.spent_nano_usd)
 

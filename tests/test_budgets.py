@@ -14,6 +14,7 @@ from accounts.models import ApiKey, AuditEntry, Customer, Membership
 from billing import budgets, check_books, ledger
 from billing.models import Budget, Usage, Wallet
 from tests import builders, size
+from tests.signer_stage import offer, running_signer
 
 DOLLAR = 10**9
 # A rate at which a wei is a nano-dollar: what is spent is what is written.
@@ -226,6 +227,27 @@ def test_many_at_once_never_pass_a_budget() -> None:
     assert_books_agree()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_signer_answers_402_with_the_budget_in_plain_words_and_signs_the_next_day() -> None:
+    """One by one and sixteen at once: what fits is signed, what does not fit is told why and never charged."""
+    with running_signer() as stage:
+        client, owner = stage.gateway()
+        key = owner.api_keys.get()
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+        price = Usage.objects.get().charge_nano_usd
+        budget = limit(owner, 5 * price, "day", key)
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+        answers = client.pay_all([{"orchestrator": offer(), "type": "fixed"} for _ in range(16)])
+        assert sorted(answer.status for answer in answers) == [200] * 3 + [402] * 13
+        refused = next(answer for answer in answers if answer.status == 402)
+        assert refused.code == "key_limit_reached"
+        assert "the budget of this API key" in refused.body.decode()
+        assert "it starts again on" in refused.body.decode()
+        assert spent(budget) == 5 * price == Usage.objects.count() * price
+        days_ago(budget, 1)
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+
+
 # -- The page ------------------------------------------------------------------------------------------------
 
 
@@ -243,12 +265,12 @@ def test_an_owner_sets_and_lifts_budgets_and_a_member_only_sees_them(payer: Cust
     }
     page = client.get(reverse("budgets")).content.decode()
     assert key.name in page
-    assert "Lift this budget?" in page
+    assert f"Lift $1,000.50 a day of {key.name}?" in page
 
     colleague = builders.user()
     Membership.objects.create(user=colleague, customer=payer, role=Membership.Role.MEMBER)
     client.force_login(colleague)
-    assert "Lift this budget?" not in client.get(reverse("budgets")).content.decode()
+    assert "Lift $" not in client.get(reverse("budgets")).content.decode()
     budget = Budget.objects.get(api_key=key)
     assert client.post(reverse("budget_lift", args=[budget.pk])).status_code == 403
     assert client.post(reverse("budget_set"), {"period": "day", "amount": "1"}).status_code == 403
