@@ -168,7 +168,7 @@ def _begin(customer_id: int) -> TopUp | None:
     try:
         with transaction.atomic():
             lock(customer_id)
-            recharge = AutoRecharge.objects.select_for_update().select_related("card").get(customer_id=customer_id)
+            recharge = AutoRecharge.objects.select_for_update().get(customer_id=customer_id)
             if not recharge.is_on or recharge.card is None or not _low(1, customer_id=customer_id):
                 return None
             now = timezone.now()
