@@ -158,7 +158,13 @@ def decide(approval_id: int, user: User, *, approve: bool, note: str = "") -> Ap
     with transaction.atomic():
         outcome = _call("accounts_decide_approval", approval.pk, user.pk, approve, note.strip())
         if outcome in (Status.APPROVED, Status.DECLINED):
-            _note(f"approval.{outcome}", approval, user, before={"status": "asked"}, after={"note": note.strip()})
+            _note(
+                f"approval.{outcome}",
+                approval,
+                user,
+                before={"status": "asked"},
+                after={"status": outcome, "note": note.strip()},
+            )
     if outcome not in (Status.APPROVED, Status.DECLINED):
         raise _refusal(approval, user, outcome, approve=approve)
     approval.refresh_from_db()
@@ -171,7 +177,7 @@ def withdraw(approval_id: int, user: User) -> Approval:
     with transaction.atomic():
         outcome = _call("accounts_withdraw_approval", approval.pk, user.pk)
         if outcome == Status.WITHDRAWN:
-            _note("approval.withdrawn", approval, user, before={"status": "asked"})
+            _note("approval.withdrawn", approval, user, before={"status": "asked"}, after={"status": outcome})
     if outcome != Status.WITHDRAWN:
         raise _refusal(approval, user, outcome)
     approval.refresh_from_db()
@@ -197,7 +203,7 @@ def expire() -> int:
     for approval in over:
         with transaction.atomic(durable=True):
             if Approval.objects.filter(pk=approval.pk, status=Status.ASKED).update(status=Status.EXPIRED):
-                _note("approval.expired", approval, None, before={"status": "asked"})
+                _note("approval.expired", approval, None, before={"status": "asked"}, after={"status": "expired"})
                 closed += 1
     return closed
 
@@ -261,7 +267,7 @@ def _effects(approval: Approval) -> str:
 def _close(approval: Approval, status: Status, **fields: Any) -> None:
     closed = Approval.objects.filter(pk=approval.pk, status=Status.APPROVED).update(status=status, **fields)
     assert closed == 1, "the row was locked"
-    after = {"error": fields["error"]} if "error" in fields else {}
+    after = {"status": status.value, **({"error": fields["error"]} if "error" in fields else {})}
     _note(f"approval.{status.value}", approval, None, before={"status": "approved"}, after=after)
 
 

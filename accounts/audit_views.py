@@ -49,7 +49,8 @@ def audit_log(request: StaffRequest) -> HttpResponse:
 
 def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
     """Each value that is told, as (name, before, after), empty where there is none."""
-    names = [*entry.before, *(name for name in entry.after if name not in entry.before)]
+    told = {**entry.before, **entry.after}
+    names = [name for name in told if (entry.before.get(name), entry.after.get(name)) not in ((None, ""), (None, None))]
     return [(name.replace("_", " "), _text(entry.before.get(name)), _text(entry.after.get(name))) for name in names]
 
 
@@ -62,7 +63,7 @@ def _text(value: object) -> str:
         case list():
             return ", ".join(map(_text, value)) or "none"
         case dict():
-            return "; ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
+            return "; ".join(f"{name}: {_text(inner)}" for name, inner in value.items() if inner not in (None, ""))
         case _:
             return str(value)
 

@@ -54,13 +54,18 @@ def take(user: User, role: str, *, actor: User) -> bool:
     return True
 
 
+def payload(user: User, role: str) -> dict[str, Any]:
+    """What a request for a role holds; `before` are the roles at that time, which must be the same when it is done."""
+    return {"user": user.pk, "role": role, "before": roles_of(user)}
+
+
 def describe(payload: dict[str, Any]) -> list[tuple[str, str]]:
-    person = User.objects.prefetch_related("groups").filter(pk=payload["user"]).first()
+    person = User.objects.filter(pk=payload["user"]).first()
     if person is None:
         return [("Person", "Nobody")]
     return [
         ("Person", f"{person.get_full_name()} ({person.email})"),
-        ("Roles now", ", ".join(roles_of(person)) or "None"),
+        ("Roles before", ", ".join(payload["before"]) or "None"),
         ("Role to give", payload["role"]),
         ("What it may", roles.ROLES.get(payload["role"], "Nothing")),
     ]
@@ -74,6 +79,8 @@ def check(payload: dict[str, Any]) -> None:
         raise NotPossible("There is no such role.")
     if person.is_staff and payload["role"] in roles_of(person):
         raise NotPossible("This person has the role already.")
+    if roles_of(person) != payload["before"]:
+        raise NotPossible("The roles were changed since this was asked for. Ask again from what holds now.")
 
 
 def carry_out(approval: Approval) -> None:

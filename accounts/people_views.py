@@ -41,7 +41,7 @@ def people_page(request: StaffRequest) -> HttpResponse:
         try:
             row = approvals.ask(
                 kind=people.GIVE,
-                payload={"user": person.pk, "role": form.cleaned_data["role"]},
+                payload=people.payload(person, form.cleaned_data["role"]),
                 reason=form.cleaned_data["reason"],
                 user=request.user,
                 once=form.cleaned_data["once"],

@@ -152,6 +152,14 @@ class AddOnlyAdmin(ReadOnlyAdmin):
             else redirect(f"admin:{self.opts.label_lower.replace('.', '_')}_changelist")
         )
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """With one button: what is asked for is looked at on its own page."""
+        one = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        response: HttpResponse = super().add_view(request, form_url, {**(extra_context or {}), **one})
+        return response
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Says how many changes wait."""
         waiting = Approval.objects.filter(kind=self.kind, status=Approval.Status.ASKED, expires_at__gt=Now()).count()

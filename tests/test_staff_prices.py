@@ -235,7 +235,7 @@ def test_web_asks_a_second_person_decides_and_the_worker_writes_each_with_its_ow
     wishes: list[tuple[str, dict[str, Any]]] = [
         (price_approvals.MARKUP, price_approvals.markup_payload(customer=owner, bps=100, valid_from=None)),
         (price_approvals.CEILING, price_approvals.ceiling_payload(ONE_DOLLAR, valid_from=None)),
-        (people.GIVE, {"user": joins.pk, "role": "risk"}),
+        (people.GIVE, people.payload(joins, "risk")),
     ]
     for kind, payload in wishes:
         row = as_role("web", partial(approvals.ask, kind=kind, payload=payload, reason="x", user=user))
