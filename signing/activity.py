@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from billing import usage
 from billing.models import Usage
 from billing.usage import SourceSum
-from signing.models import ChainSnapshot, Payment, Redemption, SignerSession
+from signing.models import ChainSnapshot, Payment, Redemption, Refusal, SignerSession
 
 # A gateway of live video pays every few seconds; one that was silent for this long is not called live.
 LIVE = timedelta(seconds=60)
@@ -153,6 +153,11 @@ def redemptions_of(customer_id: int, session_id: uuid.UUID) -> list[RedeemedLine
     issued = Payment.objects.filter(customer_id=customer_id, session_id=session_id).values("id")
     found = Redemption.objects.filter(customer_id=customer_id, payment_id__in=issued).select_related("event")
     return _traced(customer_id, found.order_by("-seen_at", "-id"))
+
+
+def refusals(customer_id: int, *, since: datetime) -> list[Refusal]:
+    """What signers refused, one row a kind, the last first."""
+    return list(Refusal.objects.filter(customer_id=customer_id, last_at__gte=since).order_by("-last_at", "code"))
 
 
 def current_round() -> int | None:

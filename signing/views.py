@@ -87,6 +87,7 @@ def usage_list(request: CustomerRequest) -> HttpResponse:
         "keys": ApiKey.objects.filter(customer=request.customer).order_by("name", "id"),
         "ranges": RANGE_WORDS,
         "csv": urlencode(filters),
+        "refusals": activity.refusals(request.customer.pk, since=now - DAY),
     }
     if "HX-Request" in request.headers:
         return render(request, "signing/parts/sessions.html", context)

@@ -10,6 +10,7 @@ from billing.fields import NanoUsdField, WeiField
 from billing.models import Journal
 from signing.models.recipients import LostDispute as LostDispute
 from signing.models.recipients import RecipientRule as RecipientRule
+from signing.models.refusals import Refusal as Refusal
 
 
 class SignerSession(models.Model):

@@ -22,6 +22,7 @@ from signing.signer.payments import Chain, Payments
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
+from signing.signer.refusal_notes import RefusalNotes
 from signing.signer.senders import Senders
 from signing.signer.sessions import mac_keys
 from signing.signer.stops import Stops
@@ -102,6 +103,7 @@ def build(
             authentication=authentication,
             rates=rates,
             price_rules=price_rules,
+            refusal_notes=RefusalNotes(connections),
             introductions=Introductions(connections, [senders.introduction(key) for key in keys]),
             chain=chain,
         ),

@@ -96,7 +96,12 @@ class Signer:
 
     async def _generate_live_payment(self, scope: Scope, receive: Receive) -> bytes:
         visitor = await self._gate.enter(scope)
-        return await self._payments.pay(visitor, await _read_body(scope, receive))
+        body = await _read_body(scope, receive)
+        try:
+            return await self._payments.pay(visitor, body)
+        except Refused as refused:
+            self._house.refusal_notes.note(visitor.caller.customer_id, refused)
+            raise
 
     async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
         await self._gate.enter(scope)

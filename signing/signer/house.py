@@ -16,6 +16,7 @@ from signing.signer.discovery import Introductions
 from signing.signer.payments import Chain
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
+from signing.signer.refusal_notes import RefusalNotes
 from signing.signer.refusals import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class House:
     rates: Rates
     price_rules: PriceRules
     introductions: Introductions
+    refusal_notes: RefusalNotes
     chain: Chain
     _keeper: asyncio.Task[None] | None = None
     _checked_at: float = -math.inf
@@ -54,6 +56,7 @@ class House:
         await self.batch.stop()
         with contextlib.suppress(Unavailable):
             await self.authentication.note_use()
+            await self.refusal_notes.write()
         await self.database.close()
 
     async def check(self, view: ChainView) -> None:
@@ -75,6 +78,7 @@ class House:
                     await self.database.measure_clock()
                     await self.authentication.note_use()
                     await self.introductions.write()
+                    await self.refusal_notes.write()
                 await self.price_rules.refresh()
                 await self.rates.row_of(self.chain.view().rate)
             except (Unavailable, ChainUnavailable):

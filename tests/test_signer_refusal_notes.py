@@ -1,0 +1,62 @@
+"""What a signer refused stands on the customer's page: why, how often and when, in a row a kind."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.test import Client as Browser
+from django.utils import timezone
+
+from accounts.models import Customer
+from signing import recipients
+from signing.models import Refusal
+from tests import builders
+from tests.signer_stage import RECIPIENT, execute, offer, running_signer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("static_files")]
+
+
+def kinds(owner: Customer) -> dict[str, int]:
+    return dict(Refusal.objects.filter(customer=owner).values_list("code", "count"))
+
+
+def until(owner: Customer, expected: dict[str, int]) -> None:
+    deadline = time.monotonic() + 12
+    while kinds(owner) != expected:
+        assert time.monotonic() < deadline, kinds(owner)
+        time.sleep(0.1)
+
+
+def test_refusals_are_summed_up_for_the_customer_s_own_page() -> None:
+    with running_signer() as stage:
+        poor, owner = stage.gateway(dollars_nano=0)
+        rich, other = stage.gateway()
+        for _ in range(3):
+            assert poor.pay(orchestrator=offer(), type="fixed").status == 402
+        assert rich.pay(orchestrator=offer(price=(0, 1)), type="fixed").status == 400
+        assert rich.pay(orchestrator=offer(expires=int(time.time())), type="fixed").status == 480
+        until(owner, {"insufficient_credit": 3})
+        recipients.rule(address="0x" + RECIPIENT.hex(), standing="frozen", reason="drill", user=builders.user())
+        time.sleep(1.1)
+        assert poor.pay(orchestrator=offer(), type="fixed").status == 403
+    # What waited was written when the signer ended.
+    until(owner, {"insufficient_credit": 3, "recipient_frozen": 1})
+    assert kinds(other) == {}
+    browser = Browser()
+    browser.force_login(owner.members.get())
+    page = browser.get("/usage/").content.decode()
+    assert "Refused in the last 24 hours" in page
+    assert "The operator froze payments to the ticket&#x27;s recipient" in page
+    browser.force_login(other.members.get())
+    assert "Refused in the last" not in browser.get("/usage/").content.decode()
+
+
+def test_a_day_without_one_begins_a_new_count() -> None:
+    owner = builders.customer()
+    one = f'[{{"customer": {owner.pk}, "code": "velocity", "message": "m", "count": 2}}]'
+    for _ in range(2):
+        execute("SELECT signing_note_refusals(%s)", one)
+    assert kinds(owner) == {"velocity": 4}
+    Refusal.objects.update(last_at=timezone.now() - timedelta(days=1, minutes=1))
+    execute("SELECT signing_note_refusals(%s)", one)
+    assert kinds(owner) == {"velocity": 2}
