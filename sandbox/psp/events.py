@@ -1,5 +1,6 @@
 """Says what happened: an event with a snapshot, and one delivery for each of the merchant's receivers."""
 
+import fnmatch
 import random
 import time
 
@@ -25,8 +26,10 @@ def emit(world: World, type: str, stored: JSON, *, previous: JSON | None = None)
         "type": type,
     }
     world.store.insert(event)
-    for position in range(len(world.endpoints)):
-        _enqueue(world, event, position)
+    wanted = world.store.setting("enabled_events", ["*"])
+    if any(fnmatch.fnmatchcase(type, pattern) for pattern in wanted):
+        for position in range(len(world.endpoints)):
+            _enqueue(world, event, position)
     world.news.set()
     return event
 

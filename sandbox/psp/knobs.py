@@ -23,6 +23,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "automatic_payouts": bool,
     "payout_takes_seconds": (int, float),
     "chaos": dict,
+    "enabled_events": list,
     "tax_head_office": str,
     "tax_registrations": list,
 }
