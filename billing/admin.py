@@ -13,7 +13,7 @@ from unfold.paginator import InfinitePaginator
 
 from accounts.admin import Guarded
 from billing import display, ledger
-from billing.models import EthUsdRate, Journal, LedgerAccount, StripeEvent, TopUp, Transfer, Usage
+from billing.models import Budget, EthUsdRate, Grant, Journal, LedgerAccount, StripeEvent, TopUp, Transfer, Usage
 from billing.money import NANO_USD_PER_CENT
 from billing.postings import CHART
 
@@ -161,6 +161,58 @@ class StripeEventAdmin(EndlessAdmin):
     fields = (
         *("event_id", "type", "kind", "object_id", "source", "received_at", "handled_at", "outcome", "attempts"),
         *("not_before", "error"),
+    )
+
+
+@admin.register(Grant)
+class GrantAdmin(EndlessAdmin):
+    """What stands behind wallets: each credit with what is left of it."""
+
+    right = "grants.see"
+    list_display = (
+        when("created_at", "Since"),
+        "customer",
+        "kind",
+        dollars("amount_nano_usd", "Amount"),
+        dollars("remaining_nano_usd", "Left"),
+        "campaign",
+        "is_fresh",
+        when("aged_at", "Aged"),
+        when("expires_at", "Ends"),
+        "reference",
+    )
+    list_filter = ("kind", "is_fresh", ("expires_at", admin.EmptyFieldListFilter))
+    search_fields = ("reference", "campaign", "customer__name")
+    list_select_related = ("customer",)
+    ordering = ("-id",)
+    fields = (
+        *("customer", "kind", "amount_nano_usd", "remaining_nano_usd", "priority", "campaign", "reference"),
+        *("is_fresh", "aged_at", "expires_at", "created_at"),
+    )
+
+
+@admin.register(Budget)
+class BudgetAdmin(EndlessAdmin):
+    """Limits that customers set for themselves, those that hold and those of the past."""
+
+    right = "customers.see"
+    list_display = (
+        when("set_at", "Since"),
+        "customer",
+        "api_key",
+        "period",
+        dollars("limit_nano_usd", "At most"),
+        dollars("spent_nano_usd", "Spent"),
+        "period_start",
+        when("lifted_at", "Lifted"),
+    )
+    list_filter = ("period", ("lifted_at", admin.EmptyFieldListFilter))
+    search_fields = ("customer__name", "api_key__name")
+    list_select_related = ("customer", "api_key")
+    ordering = ("-id",)
+    fields = (
+        *("customer", "api_key", "period", "limit_nano_usd", "period_start", "spent_nano_usd"),
+        *("set_by", "set_at", "lifted_by", "lifted_at"),
     )
 
 

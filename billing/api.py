@@ -72,8 +72,12 @@ class Dollars(serializers.Field[int, str, str, Any]):
 
 
 class BalanceAnswer(serializers.Serializer[Any]):
+    """`available` is all that can be spent; `promotional` is part of it. Nothing is signed while anything is owed."""
+
     available_nano_usd = Whole()
     available_usd = Dollars(source="available_nano_usd")
+    promotional_nano_usd = Whole()
+    owed_nano_usd = Whole()
     account_status = serializers.ChoiceField(Customer.Status.choices)
     as_of = serializers.DateTimeField()
 
@@ -208,6 +212,8 @@ class Balance(APIView):
         wallet = Wallet.objects.filter(customer=customer).first()
         answer = {
             "available_nano_usd": wallet.available_nano_usd if wallet else 0,
+            "promotional_nano_usd": wallet.promo_nano_usd if wallet else 0,
+            "owed_nano_usd": wallet.debt_nano_usd if wallet else 0,
             "account_status": customer.status,
             "as_of": timezone.now(),
         }

@@ -44,6 +44,8 @@ NAVIGATION = [
         "title": "Books",
         "separator": True,
         "items": [
+            _item("Grants", "redeem", "admin:billing_grant_changelist", right="grants.see"),
+            _item("Budgets", "speed", "admin:billing_budget_changelist", right="customers.see"),
             _item("Journals", "receipt_long", "admin:billing_journal_changelist", right="books.see"),
             _item("Ledger accounts", "account_tree", "admin:billing_ledgeraccount_changelist", right="books.see"),
             _item("Price ceilings", "price_check", "admin:signing_priceceiling_changelist", right="prices.see"),
