@@ -55,6 +55,7 @@ STAFF = [  # with the right that each asks for
     ("treasury.see", ("treasury", "vault", "Treasury")),
     ("books.see", ("finance", "ledger", "Finance")),
     ("stops.see", ("stops", "lock", "Kill switch")),
+    ("risk.see", ("risk", "shield", "Risk")),
     ("recipients.see", ("recipients", "ticket", "Recipients")),
     ("grants.see", ("credits", "wallet", "Credits")),
     ("people.see", ("people", "people", "Staff")),

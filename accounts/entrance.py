@@ -3,6 +3,7 @@
 from typing import Any
 
 from allauth.account import views
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.http import HttpResponse
 
@@ -21,6 +22,10 @@ class SignupView(views.SignupView):  # type: ignore[misc]  # allauth has no type
             return self._answer(form)
         form.try_save = lambda request: (form.saved, None)
         return self._answer(form)
+
+    def get_context_data(self, **given: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**given)
+        return {**context, "terms_version": settings.TERMS_VERSION, "terms_url": settings.TERMS_URL}
 
     def _answer(self, form: Any) -> HttpResponse:
         response: HttpResponse = super().form_valid(form)

@@ -4,7 +4,7 @@ from django import forms
 from django.core.validators import RegexValidator
 from django.http import HttpRequest
 
-from accounts import customers
+from accounts import customers, terms
 from accounts.models import User
 
 key_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "Use letters, digits and hyphens, for example gw-fra-1.")
@@ -34,6 +34,7 @@ class SignupForm(forms.Form):
 
     def signup(self, request: HttpRequest, user: User) -> None:
         customers.open_for(user, name=self.cleaned_data["company"])
+        terms.accept(request, user)
 
 
 class AccountForm(forms.Form):

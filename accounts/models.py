@@ -144,6 +144,19 @@ class AuditEntry(models.Model):
         indexes = [models.Index(fields=["customer", "at"], name="audit_by_customer")]
 
 
+class TermsAcceptance(models.Model):
+    """Somebody accepted a version of the terms: when, and from where; written once."""
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="terms")
+    version = models.CharField(max_length=40)
+    address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "version"], name="terms_by_user")]
+
+
 class Mail(models.Model):
     """A mail that a demo keeps to be read on a page, because nothing there goes out."""
 

@@ -69,7 +69,7 @@ MATRIX: dict[str, frozenset[str]] = {
         "recipients.restrict": (RISK,),
         "recipients.ask": (RISK,),
         "recipients.decide": (RISK,),
-        "risk.see": (SUPPORT, RISK),
+        "risk.see": (SUPPORT, FINANCE, RISK),
         "holds.place": (SUPPORT, RISK),
         "holds.lift": (RISK,),
     }.items()

@@ -89,6 +89,11 @@ def submit_evidence(dispute: Dispute, *, text: str, user: User) -> None:
     Dispute.objects.filter(id=dispute.id).update(evidence_sent_at=timezone.now(), evidence_by=user)
 
 
+def stops_charging(customer_id: int) -> bool:
+    """Whether a saved card is to be left alone: somebody whose bank takes money back is not charged by a machine."""
+    return Dispute.objects.filter(customer_id=customer_id, stage__in=Dispute.BLOCKING).exists()
+
+
 def give_up_debt(*, customer_id: int, nano_usd: int, reference: str) -> bool:
     """What a customer owes becomes a loss, and the account is held for good; False when it was booked before.
 
@@ -164,7 +169,7 @@ def _book_movements(dispute: Dispute, facts: DisputeFacts) -> None:
 def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
     """The next stage, with all that belongs to it; each is entered once."""
     before, dispute.stage = dispute.stage, stage
-    amount = _amount(dispute)
+    amount = dispute.amount_text
     if stage in _FINAL:
         dispute.ended_at = timezone.now()
     match stage:
@@ -298,10 +303,6 @@ def _tax_nano_usd(dispute: Dispute) -> int:
 
 def _by_place(top_up: TopUp, tax_nano_usd: int) -> dict[str, int]:
     return {place: nano for place, nano in refund_bookings.split(top_up, tax_nano_usd).items() if nano}
-
-
-def _amount(dispute: Dispute) -> str:
-    return f"{dispute.amount_cents // 100:,}.{dispute.amount_cents % 100:02d} {dispute.currency.upper()}"
 
 
 def _hold(dispute: Dispute) -> str:

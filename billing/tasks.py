@@ -15,6 +15,7 @@ from billing import (
     cards,
     disputes,
     documents,
+    fraud_checks,
     fx,
     inbox,
     ledger,
@@ -120,6 +121,11 @@ def tie_out_provider() -> bool:
 @shared_task
 def work_refunds() -> int:
     return refunds.work()
+
+
+@shared_task
+def check_fraud() -> int:
+    return fraud_checks.look()
 
 
 @shared_task

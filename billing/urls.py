@@ -13,6 +13,7 @@ from billing import (
     card_views,
     credit_staff,
     profile_pages,
+    refund_pages,
     stripe_webhook,
     views,
 )
@@ -51,6 +52,9 @@ urlpatterns = [
     path("wallet/", views.wallet, name="wallet"),
     path("wallet/bank-transfers/", bank_pages.bank_transfer_start, name="bank_transfer_start"),
     path("wallet/bank-transfers/<uuid:transfer_id>/", bank_pages.bank_transfer, name="bank_transfer"),
+    path("wallet/refunds/", refund_pages.refunds_page, name="refunds"),
+    path("wallet/refunds/new/", refund_pages.request_refund, name="request_refund"),
+    path("wallet/terms/", refund_pages.accept_terms, name="accept_terms"),
     path("wallet/top-ups/", views.top_up_start, name="top_up_start"),
     path("wallet/top-ups/<uuid:top_up_id>/", views.top_up_return, name="top_up_return"),
     path("credits/", credit_staff.credits_page, name="credits"),

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import terms
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
 from billing import bank_transfers, fx, statements, stripe_gateway, tasks, topups, usage
@@ -169,6 +170,10 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
         "new_setup": uuid.uuid4(),
         "recharge": AutoRecharge.objects.filter(customer=request.customer).select_related("card").first(),
         "banks": [_BANKS[name] for name in settings.TOP_UP_METHODS if name in _BANKS],
+        "debt": Wallet.objects.filter(customer=request.customer, debt_nano_usd__gt=0).exists(),
+        "terms_due": terms.are_due(request.user),
+        "terms_version": settings.TERMS_VERSION,
+        "terms_url": settings.TERMS_URL,
     }
     return render(request, "billing/wallet.html", context, status=status)
 

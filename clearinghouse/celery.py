@@ -34,6 +34,7 @@ app.conf.update(
             "billing.tasks.auto_recharge": 5.0,
             "billing.tasks.send_recharge_letters": 30.0,
             "billing.tasks.refresh_fx_rates": 300.0,
+            "billing.tasks.check_fraud": 15.0,
             "billing.tasks.post_usage": 10.0,
             "billing.tasks.issue_documents": 10.0,
             "billing.tasks.end_grants": 10.0,

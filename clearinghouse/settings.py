@@ -174,6 +174,7 @@ APPROVABLE: list[str] = [
     "billing.approvable",
     "billing.bank_transfers",
     "signing.price_approvals",
+    "billing.refund_approvals",
     "signing.recipient_approvals",
 ]
 
@@ -203,6 +204,11 @@ BANK_TRANSFER_MAXIMUM_CENTS = env.integer(
 REFUND_APPROVAL_LIMIT_CENTS = env.integer("REFUND_APPROVAL_LIMIT_CENTS", 50_000)
 # Whether a lost dispute takes the tax back on what was consumed as well; it depends on the rules for bad debts.
 DISPUTE_TAX_RELIEF = env.flag("DISPUTE_TAX_RELIEF", default=True)
+SIGN_UPS_PER_DAY = env.integer("SIGN_UPS_PER_DAY", 5, minimum=1)
+BLOCKED_COUNTRIES = [country.upper() for country in env.names("BLOCKED_COUNTRIES")]
+DISPOSABLE_MAIL = env.text("DISPOSABLE_MAIL")
+TERMS_VERSION = env.text("TERMS_VERSION", "1")
+TERMS_URL = env.url("TERMS_URL")
 RISK_HOLD_SCORE = env.integer("RISK_HOLD_SCORE", 100, minimum=1)
 TOP_UP_FIRST_MAXIMUM_CENTS = env.integer("TOP_UP_FIRST_MAXIMUM_CENTS", 100_000, minimum=50)
 TOP_UP_DAY_MAXIMUM_CENTS = env.integer("TOP_UP_DAY_MAXIMUM_CENTS", 2_000_000, minimum=50)
@@ -214,7 +220,7 @@ CARD_MONEY_AGE_DAYS = env.integer("CARD_MONEY_AGE_DAYS", 14, maximum=365)
 AUTO_RECHARGE_TRIES = env.integer("AUTO_RECHARGE_TRIES", 3, minimum=1, maximum=10)
 AUTO_RECHARGE_PAUSE_SECONDS = env.integer("AUTO_RECHARGE_PAUSE_SECONDS", 3_600, minimum=1)
 # Functions of rooms above the money that say whether a customer (by id) is not to be charged now.
-AUTO_RECHARGE_GUARDS = ["signing.stops.stops_customer"]
+AUTO_RECHARGE_GUARDS = ["signing.stops.stops_customer", "billing.disputes.stops_charging"]
 MARKUP_BPS = env.integer("MARKUP_BPS", 1_500, maximum=100_000)
 
 # -- Who sells ---------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
-from billing import bank_staff, provider_staff
+from billing import bank_staff, provider_staff, risk_staff
 from billing import staff as finance
-from signing import recipients_staff, staff, stops_staff
+from signing import evidence_staff, recipients_staff, staff, stops_staff
 
 urlpatterns = [
     path("treasury/", staff.treasury, name="treasury"),
@@ -18,6 +18,10 @@ urlpatterns = [
     path("recipients/", recipients_staff.recipients_page, name="recipients"),
     path("recipients/rule/", recipients_staff.rule_recipient, name="rule_recipient"),
     path("recipients/<int:rule_id>/lift/", recipients_staff.lift_rule, name="lift_rule"),
+    path("risk/", risk_staff.risk_page, name="risk"),
+    path("risk/<int:customer_id>/", risk_staff.risk_account, name="risk_account"),
+    path("risk/<int:customer_id>/evidence.zip", evidence_staff.evidence_pack, name="evidence"),
+    path("risk/<int:customer_id>/<slug:act>/", risk_staff.act_on_risk, name="risk_act"),
     path("finance/", finance.finance, name="finance"),
     path("finance/provider/", provider_staff.provider, name="provider"),
     path("finance/provider/<month:month>.csv", provider_staff.tie_out_file, name="provider_tie_out"),

@@ -171,11 +171,18 @@ ALLOWED = {
         "SELECT * FROM billing_usage",
         "SELECT * FROM signing_payment",
         "SELECT accounts_lift_hold(0, 'x', NULL)",
+        "SELECT billing_refundable(0)",
+        "SELECT * FROM billing_refundable_payments",
     ],
     "signer": ["SELECT billing_record_rate('0x01', 7, 3000000000000, now())", "SELECT signing_commit_payments('{}')"],
     "worker": [
         "SELECT billing_post_usage(10)",
         "SELECT * FROM billing_account_balance",
+        "SELECT accounts_lift_hold(0, 'x', NULL)",
+        "UPDATE billing_refundpart SET checked_at = NULL",
+        "UPDATE billing_fraudsignal SET dismissed_at = NULL",
+        "INSERT INTO billing_fraudcheck (reference) VALUES ('x')",
+        "SELECT * FROM billing_billingprofile, accounts_termsacceptance, accounts_membership",
         "SELECT billing_lock_wallet((SELECT min(id) FROM accounts_customer))",
         "SELECT billing_grant_promo((SELECT min(id) FROM accounts_customer), 5, 'x', now(), '', 'launch', 50, NULL)",
         "SELECT billing_take((SELECT min(id) FROM accounts_customer), 5, 'refund', 'y', now(), '', jsonb_build_array("

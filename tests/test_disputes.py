@@ -73,6 +73,7 @@ def test_a_lost_dispute_costs_what_is_left_the_tax_and_a_debt_that_is_given_up_w
     assert books(postings.DISPUTE_FEES) == 15 * NANO
     assert books(postings.FROZEN, str(payer.pk)) == -51_087_500_000
     assert (available(payer), status(payer)) == (0, "frozen")
+    assert disputes.stops_charging(payer.pk)
     booked_well(psp)
 
     psp.decide(dispute_id, "lost")

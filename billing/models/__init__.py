@@ -6,7 +6,7 @@ from billing.models.budgets import Budget
 from billing.models.cards import AutoRecharge, CardSetup, SavedCard
 from billing.models.disputes import Dispute, FraudWarning
 from billing.models.documents import Document, DocumentCounter, DocumentFile, DocumentKind, DocumentMail, LegalEntity
-from billing.models.fraud import FraudSignal
+from billing.models.fraud import FraudCheck, FraudSignal
 from billing.models.grants import Grant, GrantUse
 from billing.models.profiles import BillingProfile, TaxIdCheck, TaxIdKind, TaxIdState
 from billing.models.provider import (
@@ -36,6 +36,7 @@ __all__ = [
     "DocumentKind",
     "DocumentMail",
     "EthUsdRate",
+    "FraudCheck",
     "FraudSignal",
     "FraudWarning",
     "FxRate",

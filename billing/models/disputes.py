@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts.models import Customer
+from billing import display
 from billing.fields import NanoUsdField
 from billing.models.top_ups import TopUp
 
@@ -58,6 +59,15 @@ class Dispute(models.Model):
             ),
             models.Index(fields=["charge_id"], name="dispute_by_charge"),
         ]
+
+    @property
+    def amount_text(self) -> str:
+        return display.cents_text(self.amount_cents, self.currency)
+
+    @property
+    def said(self) -> str:
+        """The bank's reason in words: `Product not received`."""
+        return self.reason.replace("_", " ").capitalize()
 
 
 class FraudWarning(models.Model):

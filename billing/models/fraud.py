@@ -39,3 +39,10 @@ class FraudSignal(models.Model):
                 fields=["customer", "-score"], condition=models.Q(dismissed_at=None), name="signals_that_count"
             )
         ]
+
+
+class FraudCheck(models.Model):
+    """An account or a payment that was looked at (`customer:7`, `top_up:<id>`); once is enough."""
+
+    reference = models.CharField(max_length=80, unique=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)

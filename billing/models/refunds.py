@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts.models import Approval, Customer, User
+from billing import display
 from billing.fields import NanoUsdField
 from billing.models.top_ups import TopUp
 
@@ -106,3 +107,8 @@ class RefundPart(models.Model):
     @property
     def total_cents(self) -> int:
         return self.net_cents + self.tax_cents
+
+    @property
+    def amount_text(self) -> str:
+        """What the card gets, tax included."""
+        return display.cents_text(self.total_cents, self.currency)
