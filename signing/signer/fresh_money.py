@@ -113,7 +113,8 @@ class FreshMoney:
             if recipient not in self._seen:
                 rules[recipient]["first"] = True
                 take.firsts.add(recipient)
-        take.rules = json.dumps({"customer_cap": self.caps.customer_nano_usd, "recipients": rules})
+        of_all: dict[str, Any] = {"customer_cap": self.caps.customer_nano_usd, "recipients": rules}
+        take.rules = json.dumps(of_all | {"has_first": True} if take.firsts else of_all)
         if take.rooms:
             self._takes.add(take)
         return take

@@ -129,7 +129,8 @@ END $$;
 --
 -- p_rules says what holds for fresh money and promotional credit, amounts in nano-dollars; what it does not name gets
 -- neither: {"customer_cap", "recipients": {address: {"promo": whether promotional credit pays it, "pair_cap" or null,
--- "room": how much fresh money this call may send it, "first": whether nobody is known to have paid it before}}}.
+-- "room": how much fresh money this call may send it, "first": true where nobody is known to have paid it before}},
+-- "has_first": there where any of them has that}.
 -- A payment of zero tickets only looks: it answers as a repeat or with the row, and writes nothing.
 -- Returns NULL when all are committed and no fresh money was at hand, else {"results": one for each payment,
 -- "fresh": {address: nano-dollars of fresh money sent}}. A result is one of
@@ -193,10 +194,12 @@ BEGIN
         END IF;
         plain := signing_commit_plain_payments(p_payments, p_rules, coalesce(apart, '{}'), has_fresh);
         IF cardinality(plain) = cardinality(p_payments) AND NOT has_fresh THEN
-            INSERT INTO signing_recipientseen (recipient)
-            SELECT DISTINCT recipient FROM unnest(p_payments)
-            WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean
-            ORDER BY recipient ON CONFLICT DO NOTHING;
+            IF p_rules ? 'has_first' THEN
+                INSERT INTO signing_recipientseen (recipient)
+                SELECT DISTINCT recipient FROM unnest(p_payments)
+                WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean
+                ORDER BY recipient ON CONFLICT DO NOTHING;
+            END IF;
             RETURN NULL;
         END IF;
     END IF;
@@ -321,10 +324,12 @@ BEGIN
         END IF;
         results := results || jsonb_build_object('outcome', 'committed');
     END LOOP;
-    INSERT INTO signing_recipientseen (recipient)
-    SELECT DISTINCT recipient FROM unnest(p_payments) WITH ORDINALITY AS payments
-    WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean AND results[ordinality] ->> 'outcome' = 'committed'
-    ORDER BY recipient ON CONFLICT DO NOTHING;
+    IF p_rules ? 'has_first' THEN
+        INSERT INTO signing_recipientseen (recipient)
+        SELECT DISTINCT recipient FROM unnest(p_payments) WITH ORDINALITY AS payments
+        WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean AND results[ordinality] ->> 'outcome' = 'committed'
+        ORDER BY recipient ON CONFLICT DO NOTHING;
+    END IF;
     RETURN jsonb_build_object('results', to_jsonb(results), 'fresh', (
         SELECT coalesce(jsonb_object_agg(key, signing_counted_here(key) - value::bigint), '{}')
         FROM jsonb_each_text(counted)));
