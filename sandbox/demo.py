@@ -214,6 +214,9 @@ class Demo:
             # The orchestrator of a demo is on this machine, and whoever tries it out does not wait for minutes.
             "DISCOVERY_PRIVATE_ADDRESSES": "1",
             "DISCOVERY_SECONDS": "10",
+            # The sandbox provider knows them all, and its rates never change.
+            "TOP_UP_METHODS": os.environ.get("TOP_UP_METHODS", "card,sepa_debit,us_bank_account"),
+            "FX_SOURCE": os.environ.get("FX_SOURCE", "sandbox.rates.fixed"),
             # One account has one key here, and whoever measures a demo does it with that.
             "KEY_REQUESTS_PER_SECOND": os.environ.get("KEY_REQUESTS_PER_SECOND", "0"),
             # All of it is card money of today, and all of it goes to one orchestrator.

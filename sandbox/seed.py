@@ -36,6 +36,7 @@ def main(path: str) -> None:
     if "admin2_email" not in facts:
         facts |= second_admin()
         file.write_text(json.dumps(facts))
+    record_rates()
     list_orchestrator(os.environ.get("DEMO_ORCHESTRATOR", ""), facts)
     pay_in(facts)
     fund_deposit(facts)
@@ -70,6 +71,13 @@ def second_admin() -> dict[str, str]:
     facts = {"admin2_email": "admin2@example.com", "admin2_password": secrets.token_urlsafe(12)}
     person(facts["admin2_email"], facts["admin2_password"], name="Sam Second", is_staff=True, is_superuser=True)
     return facts
+
+
+def record_rates() -> None:
+    """The first rates of other currencies; the clock records new ones before they grow old."""
+    from billing import fx
+
+    fx.refresh()
 
 
 def list_orchestrator(address: str, facts: dict[str, str]) -> None:

@@ -94,7 +94,7 @@ def _setup(session: stripe.checkout.Session) -> SetupSession:
 
 
 def _card(method: stripe.PaymentMethod) -> Card:
-    card = method.card
+    card = getattr(method, "card", None)
     if card is None:
         return Card()
     return Card(

@@ -138,7 +138,7 @@ def payment_of(intent: stripe.PaymentIntent) -> Payment:
         charge_id=known.id if known else "",
         payment_method_id=(known.payment_method or "") if known else "",
         method=details.type if details else "",
-        card=_card(details.card if details else None),
+        card=_card(getattr(details, "card", None)),
         receipt_url=(known.receipt_url or "") if known else "",
         fee=_fee(known),
     )
@@ -158,8 +158,7 @@ def _refusal(intent: stripe.PaymentIntent) -> str:
 
 
 def _step(intent: stripe.PaymentIntent) -> str:
-    step = intent.next_action.redirect_to_url if intent.next_action else None
-    return (step.url or "") if step else ""
+    return str(getattr(getattr(intent.next_action, "redirect_to_url", None), "url", None) or "")
 
 
 def _fee(charge: stripe.Charge | None) -> Fee | None:
