@@ -50,7 +50,9 @@ def nano_usd(cents: int, rate: FxRate | None) -> int:
 
 
 def record(*, currency: str, nano_usd_per_cent: int, source: str) -> FxRate:
-    return FxRate.objects.create(currency=currency, nano_usd_per_cent=nano_usd_per_cent, source=source[:80])
+    rate = FxRate.objects.create(currency=currency, nano_usd_per_cent=nano_usd_per_cent, source=source[:80])
+    rate.refresh_from_db()
+    return rate
 
 
 def refresh() -> int:

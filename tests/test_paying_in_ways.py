@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
 from django.test import Client
 from django.utils import timezone
@@ -172,3 +173,12 @@ def test_the_first_top_up_and_a_day_have_their_limits(psp: Psp, payer: Customer,
         in_the_past(top_up, hours=25)
     TopUp.objects.update(settled_at=timezone.now() - timedelta(hours=25))
     begin(payer, 15_000)
+
+
+def test_a_rate_is_recorded_by_command_exactly_or_not_at_all(db: None) -> None:
+    call_command("fx_rate", "eur", "1.0850001", source="ECB")
+    assert FxRate.objects.get().nano_usd_per_cent == 10_850_001
+    for wrong in ("1.00000001", "0", "-1", "x"):
+        with pytest.raises(CommandError):
+            call_command("fx_rate", "--source=ECB", "--", "eur", wrong)
+    assert FxRate.objects.count() == 1
