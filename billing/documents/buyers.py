@@ -1,16 +1,19 @@
 """Who buys, as a document names it: the customer's billing profile of that moment, or just its name."""
 
+from collections.abc import Mapping
+
 from accounts.models import Customer
 from billing import countries
 from billing.documents.snapshot import Party, moment
 from billing.models import BillingProfile, TaxIdKind, TaxIdState
 
 
-def of(customer: Customer) -> Party:
+def of(customer: Customer, location: Mapping[str, str] | None = None) -> Party:
+    """`location` is the evidence of where the customer is, kept with what the document says of it."""
     profile = BillingProfile.objects.filter(customer=customer).first()
     account = f"{customer.pk:06d}"
     if profile is None:
-        return Party(name=customer.name, details={"account": account})
+        return Party(name=customer.name, details={"account": account, "location": dict(location or {})})
     city = " ".join(part for part in (profile.postal_code, profile.city) if part)
     lines = [profile.line1, profile.line2, f"{city}, {profile.region}" if profile.region else city]
     kind = TaxIdKind(profile.tax_id_kind).label if profile.tax_id_kind else ""
@@ -24,6 +27,7 @@ def of(customer: Customer) -> Party:
             "account": account,
             "country_name": countries.name(profile.country),
             "region": profile.region,
+            "location": dict(location or {}),
             "tax_id_check": _check(profile),
         },
     )

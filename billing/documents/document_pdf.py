@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from accounts import moments
@@ -58,7 +59,7 @@ def _data(snapshot: Mapping[str, Any]) -> dict[str, Any]:
         "tax": [_tax(line, currency) for line in snapshot["tax"]],
         "sum": _TOTALS[kind],
         "total": money(snapshot["totals"]["total"], currency),
-        "notes": snapshot["notes"],
+        "notes": [*snapshot["notes"], *_national(snapshot.get("national_tax") or {})],
         "references": [
             [title, _reference(name, snapshot["references"][name])]
             for name, title in _REFERENCES.items()
@@ -100,6 +101,14 @@ def _paid(snapshot: Mapping[str, Any]) -> str:
 def _tax(line: Mapping[str, str], currency: str) -> dict[str, str]:
     what = f"{line['name']} {line['rate_percent']} %" if line["rate_percent"] else line["name"]
     return {"what": what, "base": f"on {money(line['base'], currency)}", "tax": money(line["tax"], currency)}
+
+
+def _national(tax: Mapping[str, str]) -> list[str]:
+    """The VAT in its country's currency, with the rate that was used."""
+    if not tax:
+        return []
+    currency, rate = tax["currency"], Decimal(tax["nano_usd_per_cent"]) / 10_000_000
+    return [f"VAT in {currency}: {money(tax['tax'], currency)} (1 {currency} = ${rate:f}, {tax['source']})."]
 
 
 def _reference(name: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from billing.documents import buyers, numbering, sellers, snapshot
+from billing.documents import buyers, document_tax, numbering, sellers, snapshot
 from billing.documents.snapshot import Content, Line, Party, TaxLine
 from billing.models import Document, DocumentMail, Journal, LegalEntity, TopUp, Transfer
 
@@ -46,13 +47,15 @@ def issue_receipt(top_up: TopUp, *, journal_id: int | None = None) -> Document:
         kind=Document.Kind.RECEIPT,
         issued_at=timezone.now(),
         supplied_at=paid_at,
-        seller=_seller(entity),
-        buyer=buyers.of(top_up.customer),
+        seller=_seller(entity, document_tax.registered_as(entity, top_up)),
+        buyer=buyers.of(top_up.customer, document_tax.evidence(top_up)),
         lines=[Line(description=PREPAID, net_cents=top_up.net_cents)],
-        tax=_tax_lines(top_up),
+        tax=document_tax.lines(top_up),
         currency=top_up.currency,
         net_cents=top_up.net_cents,
         tax_cents=top_up.tax_cents,
+        notes=document_tax.notes(top_up),
+        national=document_tax.national(top_up, tax_nano_usd=_booked(journal)[0]),
         payment={
             "method": top_up.card,
             "order": buyers.purchase_order(top_up.customer),
@@ -93,19 +96,21 @@ def issue_credit_note(
     ):
         raise MoreThanReceived(receipt.number)
     entity = receipt.entity
+    journal = Journal.objects.get(pk=journal_id)
     now = timezone.now()
     content = Content(
         kind=Document.Kind.CREDIT_NOTE,
         issued_at=now,
         supplied_at=now,
-        seller=_seller(entity),
+        seller=_same_party(receipt.snapshot["seller"]),
         buyer=_same_party(receipt.snapshot["buyer"]),
         lines=[Line(description=f"Refund of unused balance, receipt {receipt.number}", net_cents=net_cents)],
         tax=_tax_of_part(receipt, net_cents, tax_cents),
         currency=receipt.currency,
         net_cents=net_cents,
         tax_cents=tax_cents,
-        notes=[*receipt.snapshot["notes"]],
+        notes=receipt.snapshot["notes"],
+        national=document_tax.national_again(receipt.snapshot["national_tax"], tax_nano_usd=_booked(journal)[0]),
         payment={"method": top_up.card},
         references={
             "corrects": receipt.number,
@@ -115,7 +120,6 @@ def issue_credit_note(
             "journal": str(journal_id),
         },
     )
-    journal = Journal.objects.get(pk=journal_id)
     document = _issue(entity, content, reference=reference, top_up=top_up, journal=journal, corrects=receipt)
     DocumentMail.objects.create(document=document, to=_mail_address(top_up))
     return document
@@ -135,7 +139,7 @@ def issue_pro_forma(top_up: TopUp, *, pay_to: dict[str, str], due_at: datetime) 
         seller=_seller(entity),
         buyer=buyers.of(top_up.customer),
         lines=[Line(description=PREPAID, net_cents=top_up.net_cents)],
-        tax=_tax_lines(top_up),
+        tax=document_tax.lines(top_up),
         currency=top_up.currency,
         net_cents=top_up.net_cents,
         tax_cents=top_up.tax_cents,
@@ -228,12 +232,12 @@ def _journal(top_up: TopUp, journal_id: int | None) -> Journal | None:
     return Journal.objects.filter(reference=f"stripe:{top_up.payment_intent_id}").first()
 
 
-def _seller(entity: LegalEntity) -> Party:
+def _seller(entity: LegalEntity, numbers: Sequence[tuple[str, str]] = ()) -> Party:
     return Party(
         name=entity.name,
         address=entity.address,
         country=entity.country,
-        tax_ids=[("tax", entity.tax_id)] if entity.tax_id else [],
+        tax_ids=[*([("Tax id", entity.tax_id)] if entity.tax_id else []), *numbers],
         email=entity.email,
     )
 
@@ -242,20 +246,6 @@ def _same_party(given: dict[str, Any]) -> Party:
     """The party of another document, word for word."""
     ids = [(tax_id["kind"], tax_id["number"]) for tax_id in given["tax_ids"]]
     return Party(**{**given, "tax_ids": ids})
-
-
-def _tax_lines(top_up: TopUp) -> list[TaxLine]:
-    return [
-        TaxLine(
-            jurisdiction=place,
-            name=f"Tax {place}",
-            rate_percent="",
-            base_cents=top_up.net_cents,
-            tax_cents=cents,
-            reason="",
-        )
-        for place, cents in top_up.tax_parts.items()
-    ]
 
 
 def _tax_of_part(receipt: Document, net_cents: int, tax_cents: int) -> list[TaxLine]:

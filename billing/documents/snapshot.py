@@ -45,7 +45,11 @@ class TaxLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """Everything a document says except its number. `notes` are the sentences the law or the reader wants."""
+    """Everything a document says except its number.
+
+    `notes` are the sentences the law or the reader wants; `national` is the tax in the currency of the country it is
+    owed to, with the rate, where that is another one.
+    """
 
     kind: str
     issued_at: datetime
@@ -58,6 +62,7 @@ class Content:
     net_cents: int
     tax_cents: int
     notes: Sequence[str] = ()
+    national: Mapping[str, str] = field(default_factory=dict)
     payment: Mapping[str, str] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,6 +102,7 @@ def build(content: Content, *, number: str) -> dict[str, Any]:
             "tax": amount(content.tax_cents),
             "total": amount(content.net_cents + content.tax_cents),
         },
+        "national_tax": dict(content.national),
         "notes": list(content.notes),
         "payment": dict(content.payment),
         "references": dict(content.references),

@@ -18,6 +18,7 @@ from billing.models.provider import (
     TieOut,
 )
 from billing.models.refunds import Refund, RefundPart
+from billing.models.taxes import TaxMode, TaxRegistration, TopUpTax
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
@@ -57,8 +58,11 @@ __all__ = [
     "TaxIdCheck",
     "TaxIdKind",
     "TaxIdState",
+    "TaxMode",
+    "TaxRegistration",
     "TieOut",
     "TopUp",
+    "TopUpTax",
     "Transfer",
     "Usage",
     "Wallet",

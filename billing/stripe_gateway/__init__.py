@@ -28,10 +28,13 @@ from billing.stripe_gateway.disputes import (
 from billing.stripe_gateway.events import BadSignature, Event, list_events, verify_event
 from billing.stripe_gateway.intents import Card, Fee, Payment, cancel_payment, confirm_payment, create_payment, payment
 from billing.stripe_gateway.refunds import RefundFacts, create_refund, refund, refunds_of
+from billing.stripe_gateway.tax import Address, Calculation, calculate_tax, record_tax, tell_customer
 
 __all__ = [
+    "Address",
     "AnswerStuck",
     "BadSignature",
+    "Calculation",
     "Card",
     "CheckoutSession",
     "DisputeFacts",
@@ -51,6 +54,7 @@ __all__ = [
     "Unavailable",
     "balances",
     "cancel_payment",
+    "calculate_tax",
     "checkout_session",
     "confirm_payment",
     "create_checkout_session",
@@ -72,5 +76,7 @@ __all__ = [
     "refunds_of",
     "setup_session",
     "submit_evidence",
+    "record_tax",
+    "tell_customer",
     "verify_event",
 ]

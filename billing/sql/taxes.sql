@@ -1,0 +1,26 @@
+-- What tax a top-up carries is said once, before anybody pays; rules are followed by others, never changed.
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_topuptax
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_taxregistration
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_taxmode
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_topuptax EXECUTE FUNCTION billing_refuse_change();
+
+CREATE FUNCTION billing_check_top_up_tax() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF OLD.status <> 'started'
+        AND ROW (OLD.net_cents, OLD.tax_cents, OLD.total_cents, OLD.tax_parts)
+            IS DISTINCT FROM ROW (NEW.net_cents, NEW.tax_cents, NEW.total_cents, NEW.tax_parts) THEN
+        RAISE EXCEPTION 'the tax of a top-up is known before its payment'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER tax_before_payment BEFORE UPDATE ON billing_topup
+    FOR EACH ROW EXECUTE FUNCTION billing_check_top_up_tax();
+
+GRANT SELECT ON billing_topuptax, billing_taxregistration, billing_taxmode TO clearinghouse_web, clearinghouse_worker;
+GRANT INSERT ON billing_topuptax TO clearinghouse_web, clearinghouse_worker;
+GRANT INSERT ON billing_taxregistration, billing_taxmode TO clearinghouse_web;
+GRANT UPDATE (tax_cents, total_cents, tax_parts) ON billing_topup TO clearinghouse_web, clearinghouse_worker;

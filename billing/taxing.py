@@ -1,0 +1,173 @@
+"""Tax on top-ups: whether any is due, who works it out, and what was worked out, written down before anybody pays."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Customer, User
+from billing import payers, stripe_gateway, tax
+from billing.documents import sellers
+from billing.models import BillingProfile, LegalEntity, TaxIdState, TaxMode, TaxRegistration, TopUp, TopUpTax
+from billing.stripe_gateway import Address
+from billing.tax import TaxLine, Treatment
+
+log = logging.getLogger(__name__)
+
+
+class ProfileNeeded(Exception):
+    """The seller collects tax, and nobody knows yet where this customer is."""
+
+
+class TaxesDiffer(Exception):
+    """The provider's taxes do not add up to its total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the tax of one customer is to be worked out. Without registrations there is none and nobody is asked."""
+
+    entity: LegalEntity
+    mode: TaxMode.Mode
+    treatment: Treatment
+    profile: BillingProfile
+
+    @property
+    def asks_provider(self) -> bool:
+        return self.mode == TaxMode.Mode.AT_TOP_UP
+
+
+def plan(customer: Customer) -> Plan | None:
+    """None while the seller is registered nowhere: tax is off. Raises ProfileNeeded."""
+    entity = sellers.current()
+    registrations = collected_in(entity)
+    if not registrations:
+        return None
+    profile = BillingProfile.objects.filter(customer=customer).first()
+    if profile is None:
+        raise ProfileNeeded
+    return Plan(
+        entity=entity,
+        mode=mode_of(entity, profile.country),
+        treatment=tax.treatment(
+            seller=entity.country,
+            registrations=registrations,
+            country=profile.country,
+            region=profile.region,
+            valid_tax_id=profile.tax_id_state == TaxIdState.VALID,
+        ),
+        profile=profile,
+    )
+
+
+def collected_in(entity: LegalEntity) -> set[str]:
+    """Where the seller collects tax now: countries, US-CA and the like, EU for the one-stop shop."""
+    rows = TaxRegistration.objects.filter(entity=entity, valid_from__lte=timezone.now()).order_by("valid_from", "id")
+    newest = {row.jurisdiction: row.collects for row in rows}
+    return {jurisdiction for jurisdiction, collects in newest.items() if collects}
+
+
+def mode_of(entity: LegalEntity, country: str) -> TaxMode.Mode:
+    """The newest row for the country, else the newest for all, else tax at top-up."""
+    rows = TaxMode.objects.filter(entity=entity, country__in=[country, ""], valid_from__lte=timezone.now())
+    newest = rows.order_by("-country", "-valid_from", "-id").first()
+    return TaxMode.Mode(newest.mode) if newest else TaxMode.Mode.AT_TOP_UP
+
+
+def meet_provider(customer: Customer, user: User, profile: BillingProfile) -> str:
+    """The provider's id of the customer, once the provider knows the profile as it is now.
+
+    A tax id counts there once its register has confirmed it. Raises stripe_gateway.NotConfigured, Unavailable, Refused.
+    """
+    provider_id = payers.provider_id(customer, user)
+    address = Address(
+        line1=profile.line1,
+        line2=profile.line2,
+        postal_code=profile.postal_code,
+        city=profile.city,
+        region=profile.region,
+        country=profile.country,
+    )
+    valid = profile.tax_id_state == TaxIdState.VALID
+    tax_id = (profile.tax_id_kind, profile.tax_id) if valid else None
+    told = _hash([profile.legal_name, asdict(address), tax_id])
+    if profile.told_provider != told:
+        stripe_gateway.tell_customer(provider_id, name=profile.legal_name, address=address, tax_id=tax_id)
+        BillingProfile.objects.filter(pk=profile.pk).update(told_provider=told)
+    return provider_id
+
+
+def payer(top_up: TopUp, found: Plan | None) -> str:
+    """The provider's id of who pays; where tax is due, the provider knows the profile first. Raises as meet_provider."""
+    if found is None:
+        return payers.provider_id(top_up.customer, top_up.created_by)
+    return meet_provider(top_up.customer, top_up.created_by, found.profile)
+
+
+def calculate(top_up: TopUp) -> None:
+    """For payments without a page: asks the provider for the tax and writes it down. Nothing, where tax is off.
+
+    The row must be STARTED; a second call finds the first one's answer. Raises ProfileNeeded,
+    stripe_gateway.NotConfigured, Unavailable, Refused.
+    """
+    if TopUpTax.objects.filter(top_up=top_up).exists():
+        return
+    found = plan(top_up.customer)
+    if found is None:
+        return
+    if not found.asks_provider:
+        write_down(top_up, found, lines=(), tax_cents=0)
+        return
+    answer = stripe_gateway.calculate_tax(
+        customer_id=meet_provider(top_up.customer, top_up.created_by, found.profile),
+        reference=str(top_up.pk),
+        net_cents=top_up.net_cents,
+        currency=top_up.currency,
+    )
+    write_down(top_up, found, lines=answer.lines, tax_cents=answer.tax_cents, calculation_id=answer.id)
+
+
+def write_down(
+    top_up: TopUp,
+    found: Plan,
+    *,
+    lines: Sequence[TaxLine],
+    tax_cents: int,
+    calculation_id: str = "",
+    ip: str | None = None,
+) -> None:
+    """The tax of a STARTED top-up into its row, with why; the first call counts. Raises TaxesDiffer."""
+    if sum(line.tax_cents for line in lines) != tax_cents:
+        raise TaxesDiffer(str(top_up.pk))
+    asked = found.asks_provider
+    agrees = not asked or tax.agrees(found.treatment, lines)
+    if not agrees:
+        log.warning("top-up %s: the provider taxes otherwise than %s", top_up.pk, found.treatment)
+    with transaction.atomic():
+        mine = TopUp.objects.filter(pk=top_up.pk, status=TopUp.Status.STARTED, tax=None).update(
+            tax_cents=tax_cents, total_cents=top_up.net_cents + tax_cents, tax_parts=tax.parts(lines)
+        )
+        if mine:
+            TopUpTax.objects.create(
+                top_up=top_up,
+                entity=found.entity,
+                mode=found.mode,
+                treatment=found.treatment if agrees else (tax.told_by(lines) or Treatment.NOT_REGISTERED),
+                country=found.profile.country,
+                region=found.profile.region,
+                tax_id=found.profile.tax_id,
+                tax_id_state=found.profile.tax_id_state,
+                ip=ip,
+                breakdown=[asdict(line) for line in lines],
+                calculation_id=calculation_id,
+                agrees=agrees,
+            )
+    top_up.refresh_from_db()
+
+
+def _hash(told: object) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
