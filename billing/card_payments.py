@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Customer
-from billing import declines, payers, stripe_gateway
+from billing import declines, payers, stripe_gateway, taxing
 from billing.models import SavedCard, TopUp
 from billing.stripe_gateway import Payment
 from billing.top_up_booking import book, difference, end, received_difference
@@ -33,6 +33,10 @@ def advance(top_up: TopUp) -> str:
         hindrance = _hindrance(top_up)
         if hindrance:
             return end(top_up, TopUp.Status.FAILED, hindrance, code="not_sent")
+        try:
+            taxing.calculate(top_up)
+        except taxing.Unknown as error:
+            return end(top_up, TopUp.Status.FAILED, str(error), code="tax_unknown")
         _create(top_up)
     assert top_up.payment_intent_id
     payment = stripe_gateway.payment(top_up.payment_intent_id)

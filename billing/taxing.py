@@ -19,12 +19,22 @@ from billing.tax import TaxLine, Treatment
 log = logging.getLogger(__name__)
 
 
-class ProfileNeeded(Exception):
+class Unknown(Exception):
+    """The tax cannot be told, so nothing is charged; the text says so to the customer."""
+
+
+class ProfileNeeded(Unknown):
     """The seller collects tax, and nobody knows yet where this customer is."""
 
+    def __init__(self) -> None:
+        super().__init__("Fill in the billing profile first: tax depends on where you are. Nothing was charged.")
 
-class TaxesDiffer(Exception):
+
+class TaxesDiffer(Unknown):
     """The provider's taxes do not add up to its total."""
+
+    def __init__(self) -> None:
+        super().__init__("The tax could not be worked out. Nothing was charged.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +112,7 @@ def meet_provider(customer: Customer, user: User, profile: BillingProfile) -> st
 
 
 def payer(top_up: TopUp, found: Plan | None) -> str:
-    """The provider's id of who pays; where tax is due, the provider knows the profile first. Raises as meet_provider."""
+    """The provider's id of who pays; where tax is due, it knows the profile first. Raises as meet_provider."""
     if found is None:
         return payers.provider_id(top_up.customer, top_up.created_by)
     return meet_provider(top_up.customer, top_up.created_by, found.profile)

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Customer, User
-from billing import card_payments, declines, fx, payers, stripe_gateway, top_up_limits
+from billing import card_payments, declines, fx, stripe_gateway, taxing, top_up_limits
 from billing.models import SavedCard, TopUp
 from billing.top_up_booking import CreditMissing, book, difference, end, received_difference
 from billing.top_up_limits import AmountOutOfRange
@@ -43,10 +43,12 @@ def start(
     OPEN with `checkout_url` as a rule; STARTED when the provider does not answer (the sweep goes on asking) and for a
     saved card, which the worker charges; FAILED when the provider refuses. `top_up_id` comes with the form: the same
     form sent twice is the same row. `saves_card` says that the customer agreed to have the card kept.
-    Raises AmountOutOfRange, fx.RateMissing and stripe_gateway.NotConfigured, all before anything is written.
+    Raises AmountOutOfRange, fx.RateMissing, stripe_gateway.NotConfigured and taxing.ProfileNeeded, all before anything
+    is written.
     """
     if not settings.STRIPE_SECRET_KEY:
         raise stripe_gateway.NotConfigured
+    taxing.plan(customer)
     top_up = wish(
         customer=customer,
         user=user,
@@ -125,6 +127,8 @@ def settle(top_up_id: uuid.UUID, *, session_id: str | None = None) -> str:
         if timezone.now() - top_up.created_at > REPEATABLE:
             return end(top_up, TopUp.Status.EXPIRED, "The payment page was never shown.")
         _open(top_up)
+        if top_up.checkout_session_id is None:
+            return top_up.status
     return _follow(top_up, stripe_gateway.checkout_session(top_up.checkout_session_id or session_id or ""))
 
 
@@ -209,6 +213,9 @@ def _open(top_up: TopUp) -> None:
     except stripe_gateway.Refused as error:
         end(top_up, TopUp.Status.FAILED, f"The payment provider refused: {error}", code="refused")
         raise
+    except taxing.Unknown as error:
+        end(top_up, TopUp.Status.FAILED, str(error), code="tax_unknown")
+        return
     TopUp.objects.filter(id=top_up.id, status=TopUp.Status.STARTED).update(
         status=TopUp.Status.OPEN, checkout_session_id=session.id, checkout_url=session.url
     )
@@ -217,11 +224,13 @@ def _open(top_up: TopUp) -> None:
 
 def _page(top_up: TopUp) -> stripe_gateway.CheckoutSession:
     back = f"{settings.WEB_URL}{reverse('top_up_return', args=[top_up.id])}"
-    return stripe_gateway.create_checkout_session(
+    taxes = taxing.plan(top_up.customer)
+    session = stripe_gateway.create_checkout_session(
         reference=str(top_up.id),
         attempt=top_up.attempt,
-        customer_id=payers.provider_id(top_up.customer, top_up.created_by),
-        amount_cents=top_up.total_cents,
+        customer_id=taxing.payer(top_up, taxes),
+        amount_cents=top_up.net_cents,
+        adds_tax=taxes is not None and taxes.asks_provider,
         currency=top_up.currency,
         title="Prepaid balance",
         methods=_methods(top_up),
@@ -229,6 +238,9 @@ def _page(top_up: TopUp) -> stripe_gateway.CheckoutSession:
         success_url=back,
         cancel_url=f"{back}?left=1",
     )
+    if taxes:
+        taxing.write_down(top_up, taxing.Quote(plan=taxes, lines=session.taxes, tax_cents=session.tax_cents))
+    return session
 
 
 def _methods(top_up: TopUp) -> list[str]:

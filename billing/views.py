@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import terms
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
-from billing import bank_transfers, fx, statements, stripe_gateway, tasks, topups, usage
+from billing import bank_transfers, fx, statements, stripe_gateway, tasks, taxing, topups, usage
 from billing.documents import statement_pdf
 from billing.exports import statement_csv
 from billing.forms import TopUpForm
@@ -67,6 +67,8 @@ def top_up_start(request: CustomerRequest) -> HttpResponse:
     except fx.RateMissing:
         form.add_error(None, "This currency cannot be charged at the moment. Choose dollars.")
         return _wallet(request, form, status=422)
+    except taxing.ProfileNeeded:
+        return redirect(f"{reverse('billing_profile')}?why=top-up")
     if card is not None:
         tasks.wake(tasks.settle_top_up, str(top_up.id))
     return redirect(f"{reverse('top_up_return', args=[top_up.id])}?pay=1")

@@ -9,11 +9,15 @@ import stripe
 
 from billing.stripe_gateway.client import Translated, client
 from billing.stripe_gateway.intents import Payment, payment_of
+from billing.stripe_gateway.tax import checkout_lines
+from billing.tax import TaxLine
+
+TAXES = "total_details.breakdown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckoutSession:
-    """An order on the provider's own page. `reference` is our row's id."""
+    """An order on the provider's own page. `reference` is our row's id; `taxes` add up to `tax_cents`, part of the amount."""
 
     id: str
     url: str
@@ -21,6 +25,8 @@ class CheckoutSession:
     payment_status: str
     reference: str
     amount_cents: int
+    tax_cents: int
+    taxes: tuple[TaxLine, ...]
     currency: str
     payment: Payment | None
 
@@ -31,6 +37,7 @@ def create_checkout_session(
     attempt: int,
     customer_id: str,
     amount_cents: int,
+    adds_tax: bool,
     currency: str,
     title: str,
     methods: Sequence[str],
@@ -42,9 +49,15 @@ def create_checkout_session(
 
     `methods` by the provider's names; with `saves_card` the card is kept for payments without its holder. A card typed
     there is new to us, so 3-D Secure is requested for it.
+    With `adds_tax` the provider works out the tax of the customer's address and adds it to the amount.
     Raises NotConfigured, Unavailable, Refused.
     """
-    price: Any = {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": title}}
+    price: Any = {
+        "currency": currency,
+        "unit_amount": amount_cents,
+        "tax_behavior": "exclusive",
+        "product_data": {"name": title},
+    }
     order: Any = {
         "mode": "payment",
         "payment_method_types": list(methods),
@@ -59,6 +72,8 @@ def create_checkout_session(
         },
         "success_url": success_url,
         "cancel_url": cancel_url,
+        **({"automatic_tax": {"enabled": True}} if adds_tax else {}),
+        "expand": [TAXES],
     }
     with Translated():
         return _session(
@@ -71,7 +86,7 @@ def checkout_session(session_id: str) -> CheckoutSession:
     with Translated():
         return _session(
             client().v1.checkout.sessions.retrieve(
-                session_id, {"expand": ["payment_intent.latest_charge.balance_transaction"]}
+                session_id, {"expand": ["payment_intent.latest_charge.balance_transaction", TAXES]}
             )
         )
 
@@ -92,6 +107,8 @@ def _session(session: stripe.checkout.Session) -> CheckoutSession:
         payment_status=session.payment_status,
         reference=session.client_reference_id or "",
         amount_cents=session.amount_total or 0,
+        tax_cents=session.total_details.amount_tax if session.total_details else 0,
+        taxes=checkout_lines(session),
         currency=session.currency or "",
         payment=None if intent is None or isinstance(intent, str) else payment_of(intent),
     )

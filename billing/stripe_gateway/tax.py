@@ -80,10 +80,8 @@ def record_tax(*, calculation_id: str, reference: str) -> str:
     return made.id
 
 
-def checkout_lines(session: stripe.checkout.Session) -> tuple[TaxLine, ...] | None:
-    """The taxes of an order whose breakdown was asked for; None when the provider works out none."""
-    if not session.automatic_tax.enabled:
-        return None
+def checkout_lines(session: stripe.checkout.Session) -> tuple[TaxLine, ...]:
+    """The taxes of an order whose breakdown was asked for; none where the provider works out none."""
     details = session.total_details
     breakdown = details.breakdown if details else None
     subtotal = session.amount_subtotal or 0
