@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts import approvals
 from accounts.approvals import Kind, NotPossible
 from accounts.models import Approval, Customer, User
-from billing import display, documents, ledger, postings
+from billing import display, documents, ledger, postings, tax, taxing
 from billing.models import BankLine, BankTransfer, TopUp
 from billing.money import NANO_USD_PER_CENT
 
@@ -43,16 +43,20 @@ def start(
 ) -> BankTransfer:
     """Writes the wish down with its reference and issues the pro-forma; the same form sent twice is one wish.
 
-    Raises NotOffered and AmountOutOfRange before anything is written.
+    Raises NotOffered, AmountOutOfRange, and taxing.ProfileNeeded, stripe_gateway.Unavailable or Refused where tax is to
+    be worked out, all before anything is written.
     """
     if not offered():
         raise NotOffered
     if not settings.BANK_TRANSFER_MINIMUM_CENTS <= amount_cents <= settings.BANK_TRANSFER_MAXIMUM_CENTS:
         raise AmountOutOfRange
     wish_id = wish_id or uuid.uuid4()
+    taxes = taxing.quote(
+        customer=customer, user=user, net_cents=amount_cents, currency=CURRENCY, reference=str(wish_id)
+    )
     try:
         with transaction.atomic():
-            return _write(customer, user, amount_cents, po_number, wish_id)
+            return _write(customer, user, amount_cents, po_number, wish_id, taxes)
     except IntegrityError:  # the other half of a double click was first
         known = BankTransfer.objects.filter(pk=wish_id, top_up__customer=customer).first()
         if known is None:
@@ -182,7 +186,14 @@ KINDS = {
 }
 
 
-def _write(customer: Customer, user: User, amount_cents: int, po_number: str, wish_id: uuid.UUID) -> BankTransfer:
+def _write(
+    customer: Customer,
+    user: User,
+    amount_cents: int,
+    po_number: str,
+    wish_id: uuid.UUID,
+    taxes: taxing.Quote | None,
+) -> BankTransfer:
     known = BankTransfer.objects.filter(pk=wish_id, top_up__customer=customer).first()
     if known is not None:
         return known
@@ -194,9 +205,13 @@ def _write(customer: Customer, user: User, amount_cents: int, po_number: str, wi
         amount_cents=amount_cents,
         currency=CURRENCY,
         net_cents=amount_cents,
-        total_cents=amount_cents,
+        tax_cents=taxes.tax_cents if taxes else 0,
+        tax_parts=tax.parts(taxes.lines) if taxes else {},
+        total_cents=amount_cents + (taxes.tax_cents if taxes else 0),
         credit_nano_usd=amount_cents * NANO_USD_PER_CENT,
     )
+    if taxes:
+        taxing.keep(top_up, taxes)
     transfer = BankTransfer.objects.create(
         pk=wish_id,
         top_up=top_up,
@@ -236,7 +251,7 @@ def _credited_row(transfer: BankTransfer, line: BankLine) -> TopUp:
         "card": "Bank transfer",
     }
     if wish.status == TopUp.Status.PAID:
-        return TopUp.objects.create(
+        besides = TopUp.objects.create(
             customer_id=wish.customer_id,
             created_by_id=wish.created_by_id,
             method=TopUp.Method.BANK,
@@ -244,6 +259,8 @@ def _credited_row(transfer: BankTransfer, line: BankLine) -> TopUp:
             currency=wish.currency,
             **values,
         )
+        taxing.same_as(wish, besides)
+        return besides
     TopUp.objects.filter(pk=wish.pk).update(**values)
     wish.refresh_from_db()
     return wish

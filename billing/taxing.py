@@ -118,65 +118,94 @@ def payer(top_up: TopUp, found: Plan | None) -> str:
     return meet_provider(top_up.customer, top_up.created_by, found.profile)
 
 
-def calculate(top_up: TopUp) -> None:
-    """For payments without a page: asks the provider for the tax and writes it down. Nothing, where tax is off.
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """The tax on a net amount by a plan; `calculation_id` is the provider's where it was asked without a page."""
 
-    The row must be STARTED; a second call finds the first one's answer. Raises ProfileNeeded,
-    stripe_gateway.NotConfigured, Unavailable, Refused.
+    plan: Plan
+    lines: Sequence[TaxLine] = ()
+    tax_cents: int = 0
+    calculation_id: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(line.tax_cents for line in self.lines) != self.tax_cents:
+            raise TaxesDiffer(f"{self.tax_cents} is not what {len(self.lines)} taxes add up to")
+
+
+def quote(*, customer: Customer, user: User, net_cents: int, currency: str, reference: str) -> Quote | None:
+    """The tax on a payment without a page, as the provider calculates it; None while tax is off.
+
+    Raises ProfileNeeded, TaxesDiffer, stripe_gateway.NotConfigured, Unavailable, Refused.
     """
+    found = plan(customer)
+    if found is None:
+        return None
+    if not found.asks_provider:
+        return Quote(plan=found)
+    answer = stripe_gateway.calculate_tax(
+        customer_id=meet_provider(customer, user, found.profile),
+        reference=reference,
+        net_cents=net_cents,
+        currency=currency,
+    )
+    return Quote(plan=found, lines=answer.lines, tax_cents=answer.tax_cents, calculation_id=answer.id)
+
+
+def calculate(top_up: TopUp) -> None:
+    """For a STARTED row whose payment has no page: its tax, asked for and written down once. Raises as quote does."""
     if TopUpTax.objects.filter(top_up=top_up).exists():
         return
-    found = plan(top_up.customer)
-    if found is None:
-        return
-    if not found.asks_provider:
-        write_down(top_up, found, lines=(), tax_cents=0)
-        return
-    answer = stripe_gateway.calculate_tax(
-        customer_id=meet_provider(top_up.customer, top_up.created_by, found.profile),
-        reference=str(top_up.pk),
+    found = quote(
+        customer=top_up.customer,
+        user=top_up.created_by,
         net_cents=top_up.net_cents,
         currency=top_up.currency,
+        reference=str(top_up.pk),
     )
-    write_down(top_up, found, lines=answer.lines, tax_cents=answer.tax_cents, calculation_id=answer.id)
+    if found:
+        write_down(top_up, found)
 
 
-def write_down(
-    top_up: TopUp,
-    found: Plan,
-    *,
-    lines: Sequence[TaxLine],
-    tax_cents: int,
-    calculation_id: str = "",
-    ip: str | None = None,
-) -> None:
-    """The tax of a STARTED top-up into its row, with why; the first call counts. Raises TaxesDiffer."""
-    if sum(line.tax_cents for line in lines) != tax_cents:
-        raise TaxesDiffer(str(top_up.pk))
-    asked = found.asks_provider
-    agrees = not asked or tax.agrees(found.treatment, lines)
-    if not agrees:
-        log.warning("top-up %s: the provider taxes otherwise than %s", top_up.pk, found.treatment)
+def write_down(top_up: TopUp, found: Quote) -> None:
+    """The tax of a STARTED top-up into its row, with why; the first call counts."""
     with transaction.atomic():
         mine = TopUp.objects.filter(pk=top_up.pk, status=TopUp.Status.STARTED, tax=None).update(
-            tax_cents=tax_cents, total_cents=top_up.net_cents + tax_cents, tax_parts=tax.parts(lines)
+            tax_cents=found.tax_cents,
+            total_cents=top_up.net_cents + found.tax_cents,
+            tax_parts=tax.parts(found.lines),
         )
         if mine:
-            TopUpTax.objects.create(
-                top_up=top_up,
-                entity=found.entity,
-                mode=found.mode,
-                treatment=found.treatment if agrees else (tax.told_by(lines) or Treatment.NOT_REGISTERED),
-                country=found.profile.country,
-                region=found.profile.region,
-                tax_id=found.profile.tax_id,
-                tax_id_state=found.profile.tax_id_state,
-                ip=ip,
-                breakdown=[asdict(line) for line in lines],
-                calculation_id=calculation_id,
-                agrees=agrees,
-            )
+            keep(top_up, found)
     top_up.refresh_from_db()
+
+
+def keep(top_up: TopUp, found: Quote) -> None:
+    """Why a top-up's row says what it says of tax."""
+    ours, profile = found.plan.treatment, found.plan.profile
+    agrees = not found.plan.asks_provider or tax.agrees(ours, found.lines)
+    if not agrees:
+        log.warning("top-up %s: the provider taxes otherwise than %s", top_up.pk, ours)
+    TopUpTax.objects.create(
+        top_up=top_up,
+        entity=found.plan.entity,
+        mode=found.plan.mode,
+        treatment=ours if agrees else (tax.told_by(found.lines) or Treatment.NOT_REGISTERED),
+        country=profile.country,
+        region=profile.region,
+        tax_id=profile.tax_id,
+        tax_id_state=profile.tax_id_state,
+        breakdown=[asdict(line) for line in found.lines],
+        calculation_id=found.calculation_id,
+        agrees=agrees,
+    )
+
+
+def same_as(wish: TopUp, top_up: TopUp) -> None:
+    """Money that came besides is taxed as the wish it came under."""
+    known = TopUpTax.objects.filter(top_up=wish).first()
+    if known:
+        known.pk, known.top_up, known.calculation_id = None, top_up, ""
+        known.save(force_insert=True)
 
 
 def _hash(told: object) -> str:

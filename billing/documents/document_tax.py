@@ -1,8 +1,9 @@
 """What a document says about tax: its lines, the sentences the law wants, and the amount in the country's currency."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from django.utils import timezone
 
@@ -15,21 +16,24 @@ log = logging.getLogger(__name__)
 
 
 def lines(top_up: TopUp) -> list[TaxLine]:
-    """Taxes that are due, and what stands in their place; nothing where the seller collects none."""
+    """Taxes that are due, and what stands in their place; nothing where the seller collects none.
+
+    What a bank brought may be another amount than was asked for: the lines follow the row's parts.
+    """
     known = _known(top_up)
-    if known is None:
-        return []
+    told = known.breakdown if known else [_bare(office, top_up) for office in sorted(top_up.tax_parts)]
+    shown = [line for line in told if line["tax_cents"] or line["reason"] == "reverse_charge"]
+    cents = _shares(shown, top_up)
     return [
         TaxLine(
             jurisdiction=line["jurisdiction"],
             name=_name(line),
             rate_percent=line["percent"] if line["tax_cents"] else "",
-            base_cents=line["base_cents"],
-            tax_cents=line["tax_cents"],
+            base_cents=top_up.net_cents,
+            tax_cents=part,
             reason=line["reason"],
         )
-        for line in known.breakdown
-        if line["tax_cents"] or line["reason"] == "reverse_charge"
+        for line, part in zip(shown, cents, strict=True)
     ]
 
 
@@ -108,6 +112,29 @@ def _converted(currency: str, nano_usd_per_cent: int, tax_nano_usd: int, source:
         "nano_usd_per_cent": str(nano_usd_per_cent),
         "source": source,
     }
+
+
+def _bare(office: str, top_up: TopUp) -> dict[str, Any]:
+    """A tax of which only office and amount are known."""
+    cents = top_up.tax_parts[office]
+    return {"jurisdiction": office, "name": "Tax", "percent": "", "tax_cents": cents, "reason": ""}
+
+
+def _shares(shown: Sequence[Mapping[str, Any]], top_up: TopUp) -> list[int]:
+    """What of each office's part goes to each of its lines: as they were calculated, the rest to its last line."""
+    left = dict(top_up.tax_parts)
+    weights = {office: sum(line["tax_cents"] for line in shown if line["jurisdiction"] == office) for office in left}
+    shares = []
+    for line in shown:
+        office, weight = line["jurisdiction"], line["tax_cents"]
+        if not weight:
+            shares.append(0)
+            continue
+        part = int(Fraction(left[office] * weight, weights[office]) + Fraction(1, 2))
+        left[office] -= part
+        weights[office] -= weight
+        shares.append(part)
+    return shares
 
 
 def _known(top_up: TopUp) -> TopUpTax | None:

@@ -17,7 +17,7 @@ TAXES = "total_details.breakdown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckoutSession:
-    """An order on the provider's own page. `reference` is our row's id; `taxes` add up to `tax_cents`, part of the amount."""
+    """An order on the provider's own page. `reference` is our row's id; `taxes` add up to `tax_cents` of the amount."""
 
     id: str
     url: str
