@@ -36,6 +36,7 @@ MATRIX: dict[str, frozenset[str]] = {
         "books.export": (FINANCE,),
         "provider.see": (FINANCE, RISK),
         "documents.see": (SUPPORT, FINANCE),
+        "tax.change": (FINANCE,),
         "bank_transfers.see": (FINANCE,),
         "bank_transfers.ask": (FINANCE,),
         "bank_transfers.decide": (FINANCE,),

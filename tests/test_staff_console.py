@@ -16,17 +16,31 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiKey, AuditEntry, Customer, Membership, User
 from billing import ledger
-from billing.models import Budget, EthUsdRate, Grant, Journal, LedgerAccount, Markup, StripeEvent, TopUp, Usage
+from billing.models import (
+    Budget,
+    Document,
+    EthUsdRate,
+    Grant,
+    Journal,
+    LedgerAccount,
+    Markup,
+    StripeEvent,
+    TaxMode,
+    TaxRegistration,
+    TopUp,
+    TopUpTax,
+    Usage,
+)
 from signing.models import ChainEvent, PriceCeiling, Redemption, SignerSession, TreasuryTransaction
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.test_staff_treasury import SENDER, price, redemption, snapshot, staff_member, wish
 
-MONEY = {Budget, Grant, Journal, LedgerAccount, Usage, TopUp, StripeEvent, EthUsdRate}
+MONEY = {Budget, Grant, Journal, LedgerAccount, Usage, TopUp, StripeEvent, EthUsdRate, Document, TopUpTax}
 CHAIN = {SignerSession, Redemption, ChainEvent, TreasuryTransaction}
 PEOPLE = {User, Customer, Membership, ApiKey, AuditEntry}
 ROOMS = sorted(MONEY | CHAIN, key=lambda model: model.__name__)
-PRICES = {PriceCeiling, Markup}  # rows are added, none is changed
+PRICES = {PriceCeiling, Markup, TaxRegistration, TaxMode}  # rows are added, none is changed
 RECIPIENT = "0x" + "Ab" * 20
 
 

@@ -10,7 +10,7 @@ from django.db import IntegrityError, ProgrammingError, transaction
 from django.test import Client
 from pypdf import PdfReader
 
-from accounts.models import Customer
+from accounts.models import AuditEntry, Customer, User
 from billing import check_books, documents, ledger, postings, profiles, stripe_gateway, tax, taxing, topups
 from billing.documents import archive, sellers
 from billing.models import BillingProfile, Document, FxRate, TaxMode, TaxRegistration, TopUp, TopUpTax
@@ -324,3 +324,27 @@ def test_payments_without_a_page_get_their_tax_by_calculation_once(psp: Psp) -> 
             TopUp.objects.update(**change)
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
         TopUpTax.objects.update(treatment="taxed")
+
+
+def test_finance_adds_where_the_seller_is_registered_and_when_tax_is_due(
+    transactional_db: None, client: Client, settings: Any
+) -> None:
+    settings.STAFF_MFA_REQUIRED = False
+    staff = builders.user()
+    User.objects.filter(pk=staff.pk).update(is_staff=True, is_superuser=True)
+    client.force_login(User.objects.get(pk=staff.pk))
+    rooms = "/staff/billing/taxregistration/add/", "/staff/billing/taxmode/add/"
+    with acting_as("web"):
+        for typed in ("XX", "US", "US-ZZ", "FR-75"):
+            answer = client.post(rooms[0], {"jurisdiction": typed, "collects": "on"})
+            assert "one-stop shop" in answer.content.decode()
+        for typed in ("us-ca", "EU", "de"):
+            assert client.post(rooms[0], {"jurisdiction": typed, "collects": "on"}).status_code == 302
+        assert client.post(rooms[1], {"country": "de", "mode": "at_use"}).status_code == 302
+    entity = sellers.current()
+    assert taxing.collected_in(entity) == {"US-CA", "EU", "DE"}
+    assert (taxing.mode_of(entity, "DE"), taxing.mode_of(entity, "FR")) == ("at_use", "at_top_up")
+    with acting_as("web"):
+        assert client.post(rooms[0], {"jurisdiction": "EU"}).status_code == 302
+    assert taxing.collected_in(entity) == {"US-CA", "DE"}
+    assert AuditEntry.objects.filter(action="taxregistration.added").count() == 4
