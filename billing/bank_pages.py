@@ -4,12 +4,13 @@ import uuid
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
-from billing import bank_transfers
+from billing import bank_transfers, stripe_gateway, taxing
 from billing.bank_forms import BankTransferForm
 from billing.models import BankTransfer, Document
 
@@ -33,6 +34,11 @@ def bank_transfer_start(request: CustomerRequest) -> HttpResponse:
                 wish_id=form.cleaned_data["wish"],
             )
         except bank_transfers.NotOffered:
+            status = 503
+        except taxing.ProfileNeeded:
+            return redirect(f"{reverse('billing_profile')}?why=top-up")
+        except (taxing.TaxesDiffer, stripe_gateway.Unavailable, stripe_gateway.Refused, stripe_gateway.NotConfigured):
+            form.add_error(None, "The tax could not be worked out just now. Try again in a moment.")
             status = 503
         else:
             return redirect("bank_transfer", transfer.pk)

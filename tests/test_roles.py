@@ -221,7 +221,7 @@ def test_each_role_sees_its_rooms_of_the_console(role: str) -> None:
         assert seen == (200 if room.right in held else 403 if held else 302), (path, room.right)
 
 
-ADDED = {"PriceCeiling", "Markup", "Recipient"}
+ADDED = {"PriceCeiling", "Markup", "Recipient", "TaxMode", "TaxRegistration"}
 CHANGED = {"Customer", "User", "Recipient"}
 
 
