@@ -12,7 +12,7 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0016_saved_cards"),
+        ("billing", "0017_fraud_checks"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
