@@ -32,14 +32,16 @@ class Bench:
     """Signers in processes of their own over an empty database; most benchmarks ask the first one alone."""
 
     def __init__(self, *, library: float) -> None:
-        from clearinghouse.embedded import free_port
+        from clearinghouse.embedded import die_with_parent, free_port
 
         assert stage._server, "the bench measures a PostgreSQL of its own: unset DATABASE_URL"
         assert stage._server._process
         self._postgres = stage._server._process.pid
         self._ports = [free_port() for _ in range(_MOST_SIGNERS)]
         self._signers = [
-            subprocess.Popen([sys.executable, "-m", "tests.bench.server", str(port)], cwd=PROJECT)
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.bench.server", str(port)], cwd=PROJECT, preexec_fn=die_with_parent
+            )
             for port in self._ports
         ]
         self._customers = 0
@@ -170,7 +172,7 @@ class Bench:
 def _wait(signer: subprocess.Popen[bytes], port: int) -> None:
     from tests.signer_stage import Client
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         assert signer.poll() is None, "the signer did not start"
         try:
