@@ -51,7 +51,8 @@ def psp(settings: Any, tmp_path: Path, live_server: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr("billing.stripe_gateway.client.RETRIES", 0)  # whoever asked asks again, without a pause
     monkeypatch.setattr(tasks, "wake", lambda *_: None)  # the worker below looks by itself
     with fresh_provider(settings, tmp_path, web=live_server.url) as running:
-        settings.TOP_UP_MAXIMUM_CENTS = 10_000_000
+        settings.TOP_UP_MAXIMUM_CENTS = settings.TOP_UP_FIRST_MAXIMUM_CENTS = 10_000_000
+        settings.TOP_UP_DAY_MAXIMUM_CENTS = 2_000_000_000
         yield running
 
 
