@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from sandbox.chain.client import SandboxChain
 from sandbox.orchestrator.client import RunningOrchestrator, running_orchestrator
+from tests import money_story
 from tests.browser import DESK, open_browser
 from tests.demo import ROOT, RunningDemo, running_demo, wait_for
 
@@ -105,6 +106,67 @@ def test_from_sign_up_to_a_redeemed_ticket_and_a_statement(
     assert not any(demo.invariants().values())
 
 
+def test_from_a_billing_profile_to_a_dispute_that_was_won(
+    demo: RunningDemo, browser: Browser, orchestrator: RunningOrchestrator, books: psycopg.Connection, tmp_path: Path
+) -> None:
+    """What cards do after the first payment: asked holders, kept cards, recharges, refunds and disputes."""
+    web, provider = demo.facts["web_url"], money_story.Provider.of(demo)
+    page = browser.new_context(viewport=DESK).new_page()
+    sign_up(page, web, email="lumiere@example.com", account="Atelier Lumière")
+    customer = ask(books, "SELECT id FROM accounts_customer WHERE name = 'Atelier Lumière'")
+    money_story.fill_in_profile(page, web)
+    money_story.look(page, tmp_path / "profile.png")
+    money_story.pay_with_a_card_that_asks(page, web, 30)
+    money_story.pay_with_one_click(page, web, 10)
+    assert _wallet(books, customer) == 40 * 10**9
+
+    api_key = create_key(page, web)
+    money_story.switch_recharging_on(page, web, below_dollars=40, amount_dollars=20)
+    with money_story.paying_gateway(demo, orchestrator, api_key):
+        wait_for(
+            "a recharge that real usage caused",
+            lambda: ask(
+                books, "SELECT status = 'paid' FROM billing_topup WHERE customer_id = %s AND method = 'auto'", customer
+            ),
+            seconds=120,
+        )
+    assert ask(books, "SELECT count(*) FROM billing_topup WHERE customer_id = %s AND method = 'auto'", customer) == 1
+
+    money_story.ask_for_a_refund(page, web, 5)
+    wait_for(
+        "the refund", lambda: ask(books, "SELECT status = 'done' FROM billing_refund WHERE customer_id = %s", customer)
+    )
+    money_story.look(page, tmp_path / "refunds.png")
+
+    intent = ask(
+        books,
+        "SELECT payment_intent_id FROM billing_topup WHERE customer_id = %s AND method = 'auto'",
+        customer,
+    )
+    dispute = provider.knob("/sandbox/disputes", payment_intent=intent)
+    wait_for(
+        "the freeze", lambda: ask(books, "SELECT status = 'frozen' FROM accounts_customer WHERE id = %s", customer)
+    )
+    page.goto(f"{web}/wallet/")
+    expect(page.get_by_text("This account is frozen")).to_be_visible()
+    money_story.look(page, tmp_path / "frozen.png")
+    assert _wallet(books, customer) == 0
+    provider.knob(f"/sandbox/disputes/{dispute['id']}", outcome="won")
+    wait_for(
+        "the release", lambda: ask(books, "SELECT status = 'active' FROM accounts_customer WHERE id = %s", customer)
+    )
+    charged = ask(books, "SELECT sum(charge_nano_usd) FROM billing_usage WHERE customer_id = %s", customer)
+    assert _wallet(books, customer) == (30 + 10 + 20 - 5) * 10**9 - charged
+    kinds = books.execute("SELECT kind FROM billing_document WHERE customer_id = %s ORDER BY id", [customer]).fetchall()
+    assert [kind for (kind,) in kinds] == ["receipt", "receipt", "receipt", "credit_note"]
+    wait_for("the poster", lambda: not ask(books, "SELECT count(*) FROM billing_usage WHERE journal_id IS NULL"))
+    assert not any(demo.invariants().values())
+
+
+def _wallet(books: psycopg.Connection, customer: int) -> int:
+    return int(ask(books, "SELECT available_nano_usd FROM billing_wallet WHERE customer_id = %s", customer))
+
+
 def test_after_ctrl_c_nothing_runs_and_a_second_start_agrees_with_books_and_chain(demo: RunningDemo) -> None:
     """The demo that the newcomer came to, or one that nobody used yet when this story is told alone."""
     facts = demo.facts
@@ -128,10 +190,10 @@ def test_after_ctrl_c_nothing_runs_and_a_second_start_agrees_with_books_and_chai
 # -- the steps ---------------------------------------------------------------------------------------------
 
 
-def sign_up(page: Page, web: str) -> None:
+def sign_up(page: Page, web: str, *, email: str = EMAIL, account: str = "Newcomer Media") -> None:
     page.goto(f"{web}/accounts/signup/")
-    page.get_by_label("Company or project").fill("Newcomer Media")
-    page.get_by_label("Work email").fill(EMAIL)
+    page.get_by_label("Company or project").fill(account)
+    page.get_by_label("Work email").fill(email)
     page.locator("#id_password1").fill(PASSWORD)
     page.get_by_role("button", name="Create account").click()
     page.goto(f"{web}/demo/mail/")
@@ -141,7 +203,7 @@ def sign_up(page: Page, web: str) -> None:
     page.wait_for_load_state()
     page.goto(f"{web}/")
     if "login" in page.url:
-        page.locator("#id_login").fill(EMAIL)
+        page.locator("#id_login").fill(email)
         page.locator("#id_password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Overview")
