@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 
 Status = RefundPart.Status
 _ENDED = (Status.SUCCEEDED, *RefundPart.ENDED_BADLY)
+# What a worker may write of a part; what was asked for stays.
+_WORKED_ON = (
+    "status", "attempt", "provider_id", "balance_transaction_id", "failure_transaction_id", "card_reference",
+    "failure", "sent_at", "checked_at", "ended_at",
+)  # fmt: skip
 
 
 def sync(refund_id: str) -> None:
@@ -66,7 +71,7 @@ def _follow(part: RefundPart, facts: RefundFacts) -> None:
             part.status, part.ended_at = Status.SUCCEEDED, part.ended_at or timezone.now()
         case _:
             part.status = Status.PENDING
-    part.save()
+    part.save(update_fields=_WORKED_ON)
 
 
 def _book_sent(part: RefundPart) -> None:
@@ -131,7 +136,7 @@ def _return(part: RefundPart, status: Status, why: str) -> None:
         description=f"Refund returned: {why}"[:200] if why else "Refund returned",
     )
     part.status, part.failure, part.ended_at = status, why[:200], timezone.now()
-    part.save()
+    part.save(update_fields=_WORKED_ON)
 
 
 def _adopt(facts: RefundFacts) -> None:
