@@ -227,7 +227,7 @@ def _freeze(dispute: Dispute, amount: str) -> None:
 
 
 def _release(dispute: Dispute, nano_usd: int) -> None:
-    """Credit that was frozen for the dispute can be spent again."""
+    """Credit that was frozen for the dispute can be spent again; it is no older than it was."""
     if nano_usd:
         ledger.credit(
             customer_id=dispute.customer_id,
@@ -237,6 +237,7 @@ def _release(dispute: Dispute, nano_usd: int) -> None:
             occurred_at=timezone.now(),
             transfers=postings.credit_released(customer_id=dispute.customer_id, nano_usd=nano_usd),
             description="Released after a dispute",
+            aged_at=ledger.ages_at(f"stripe:{dispute.top_up.payment_intent_id}"),
         )
         dispute.frozen_nano_usd -= nano_usd
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import connection
 
+from billing.models import Grant
 from billing.postings import Asset, Transfer
 
 _POSTED_AT_ONCE = 5_000
@@ -96,6 +97,11 @@ def lock_wallet(customer_id: int) -> WalletFigures:
         cursor.execute("SELECT available, promo, fresh, debt FROM billing_lock_wallet(%s)", [customer_id])
         available, promo, fresh, debt = cursor.fetchone()
     return WalletFigures(available=available, promo=promo, fresh=fresh, debt=debt)
+
+
+def ages_at(reference: str) -> datetime | None:
+    """When the money that came under this reference is aged, or was; None when none came."""
+    return Grant.objects.filter(reference=reference).values_list("aged_at", flat=True).first()
 
 
 def take(

@@ -134,6 +134,7 @@ def _return(part: RefundPart, status: Status, why: str) -> None:
             currency=part.currency if left else None,
         ),
         description=f"Refund returned: {why}"[:200] if why else "Refund returned",
+        aged_at=ledger.ages_at(f"stripe:{part.top_up.payment_intent_id}"),
     )
     part.status, part.failure, part.ended_at = status, why[:200], timezone.now()
     part.save(update_fields=_WORKED_ON)

@@ -110,6 +110,8 @@ def test_a_won_dispute_gives_everything_back_but_the_fee(psp: Psp, payer: Custom
     handle_events(psp)
     assert of(dispute_id).stage == "won"
     assert (available(payer), status(payer)) == (51_087_500_000, "active")
+    released = ledger.ages_at(f"dispute:{dispute_id}:released")
+    assert released == ledger.ages_at(f"stripe:{top_up.payment_intent_id}"), "it came back no older than it was"
     assert books(postings.DISPUTED, dispute_id) == books(postings.FROZEN, str(payer.pk)) == 0
     assert books(postings.STRIPE_BALANCE) == before[postings.STRIPE_BALANCE] - 15 * NANO
     assert books(postings.DISPUTE_FEES) == 15 * NANO
