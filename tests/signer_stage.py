@@ -50,6 +50,7 @@ ORCHESTRATOR = b"\x0d" * 20
 FACE_VALUE = 10**15
 WIN_PROB = MAX_UINT256 // 1000
 COST = 10**12  # of one ticket, rounded up to wei
+_READY_SECONDS = 1.0
 _feed_rounds = itertools.count(int(time.time() * 1000))
 
 
@@ -230,9 +231,11 @@ def running_signer(
     thread.start()
     stage = Stage(f"http://127.0.0.1:{listener.getsockname()[1]}", chain, key)
     try:
-        deadline = time.monotonic() + 10
-        while not server.started or Client(stage.url, None).request("GET", "/readyz").status == 500:
-            assert time.monotonic() < deadline, "the signer did not start"
+        started = time.monotonic()
+        while not server.started or Client(stage.url, None).request("GET", "/readyz").status != 200:
+            if server.started and time.monotonic() > started + _READY_SECONDS:
+                break  # a signer on this stage need not be able to sign
+            assert time.monotonic() < started + 10, "the signer did not start"
             time.sleep(0.01)
         yield stage
     finally:

@@ -241,7 +241,7 @@ def test_a_worker_killed_while_it_posts_usage_posts_each_payment_once(house: Hou
     env = {**os.environ, "DATABASE_URL": house.postgres.url, "PGOPTIONS": "-c role=clearinghouse_worker"}
     with psycopg.connect(house.postgres.url) as blocker:
         if step == "asked":
-            blocker.execute("SELECT pg_advisory_lock(hashtext('billing_post_usage'))")
+            blocker.execute("SELECT pg_advisory_lock(hashtextextended('billing_post_customer', %s))", [owner.pk])
         elif step == "committing":
             blocker.execute("LOCK TABLE billing_transfer IN EXCLUSIVE MODE")  # the first journal waits half written
         posting = subprocess.Popen(command, cwd=PROJECT, env=env)

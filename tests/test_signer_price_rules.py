@@ -194,9 +194,11 @@ def test_a_markup_of_the_future_waits_for_its_moment() -> None:
         while last_markup(client, owner) != 100:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert all(
-            (row["markup_bps"] == 100) == (row["at"] >= begins) for row in rows(owner) if row["markup_bps"] < 1_000
-        )
+        # A payment that was priced just before may be committed just after.
+        latest = {bps: max(row["at"] for row in rows(owner) if row["markup_bps"] == bps) for bps in (100, 300)}
+        earliest = min(row["at"] for row in rows(owner) if row["markup_bps"] == 100)
+        assert begins <= earliest
+        assert latest[300] < begins + timedelta(seconds=2)
 
 
 def test_markups_and_ceilings_are_written_once_and_never_for_the_past() -> None:

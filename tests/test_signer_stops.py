@@ -142,12 +142,14 @@ def test_what_was_stopped_stays_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("service", ["signer", "worker", "treasury"])
 def test_only_the_web_throws_stops_and_it_changes_no_other_column(service: str) -> None:
+    # The worker carries out what two people agreed on; prices are among it.
+    pricing = [] if service == "worker" else [service]
     with connection.cursor() as cursor:
         for role, statement in [
             (service, "INSERT INTO signing_stop (scope, subject, reason) VALUES ('all', '', 'x')"),
             (service, "UPDATE signing_stop SET lifted_at = now()"),
-            (service, "INSERT INTO signing_priceceiling (scope) VALUES ('global')"),
-            (service, "INSERT INTO billing_markup (reason) VALUES ('x')"),
+            *((role, "INSERT INTO signing_priceceiling (scope) VALUES ('global')") for role in pricing),
+            *((role, "INSERT INTO billing_markup (reason) VALUES ('x')") for role in pricing),
             ("web", "UPDATE signing_stop SET reason = 'x'"),
             ("web", "UPDATE signing_stop SET subject = 'x'"),
             ("web", "DELETE FROM signing_stop"),
