@@ -127,6 +127,32 @@ def test_services_write_rules_and_change_none(service: str, statement: str) -> N
 # -- Lists of sanctions ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.django_db
+def test_the_web_alone_lists_nobody_and_lifts_no_restraint() -> None:
+    staff = builders.user()
+    listed = recipients.rule(address=ADDRESS, standing="listed", reason="known", user=staff)
+    frozen = recipients.rule(address=PAID, standing="frozen", reason="stolen", user=staff)
+    insert = (
+        "INSERT INTO signing_recipientrule (address, standing, label, reason, reference, set_by_id, lift_reason)"
+        " VALUES ('0x' || repeat('0c', 20), %s, '', 'x', '', %s, '')"
+    )
+    lift = "UPDATE signing_recipientrule SET lifted_at = now(), lifted_by_id = %s, lift_reason = 'x' WHERE id = %s"
+    for statement, parameters, is_allowed in [
+        (insert, ["listed", staff.pk], False),
+        (insert, ["flagged", staff.pk], True),
+        (lift, [staff.pk, frozen.pk], False),
+        (lift, [staff.pk, listed.pk], True),
+    ]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE clearinghouse_web")
+            if is_allowed:
+                cursor.execute(statement, parameters)
+            else:
+                with pytest.raises(ProgrammingError, match="a second person approves this rule"):
+                    cursor.execute(statement, parameters)
+                transaction.set_rollback(True)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_list_of_sanctions_is_brought_in_and_followed(tmp_path: Path) -> None:
     one, two, three = ("0x" + digit * 40 for digit in "123")
