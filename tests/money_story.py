@@ -101,7 +101,7 @@ def paying_gateway(demo: RunningDemo, orchestrator: RunningOrchestrator, api_key
     """The unmodified SDK holds live sessions meanwhile."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "sandbox.gateway", "--kind", "live", "--session-seconds", "60"),
+            *(sys.executable, "-m", "sandbox.gateway", "--kind", "live", "--session-seconds", "60", "--forever"),
             *("--signer-url", demo.facts["signer_url"], "--orchestrator-url", orchestrator.url),
         ],
         cwd=ROOT,

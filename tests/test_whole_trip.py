@@ -150,12 +150,12 @@ def test_from_a_billing_profile_to_a_dispute_that_was_won(
     page.goto(f"{web}/wallet/")
     expect(page.get_by_text("This account is frozen")).to_be_visible()
     money_story.look(page, tmp_path / "frozen.png")
-    assert _wallet(books, customer) == 0
+    charged = ask(books, "SELECT sum(charge_nano_usd) FROM billing_usage WHERE customer_id = %s", customer)
+    assert _wallet(books, customer) == (30 + 10 - 5) * 10**9 - charged
     provider.knob(f"/sandbox/disputes/{dispute['id']}", outcome="won")
     wait_for(
         "the release", lambda: ask(books, "SELECT status = 'active' FROM accounts_customer WHERE id = %s", customer)
     )
-    charged = ask(books, "SELECT sum(charge_nano_usd) FROM billing_usage WHERE customer_id = %s", customer)
     assert _wallet(books, customer) == (30 + 10 + 20 - 5) * 10**9 - charged
     kinds = books.execute("SELECT kind FROM billing_document WHERE customer_id = %s ORDER BY id", [customer]).fetchall()
     assert [kind for (kind,) in kinds] == ["receipt", "receipt", "receipt", "credit_note"]

@@ -26,6 +26,7 @@ from signing.signer.sessions import Session
 from signing.signer.stops import Stops
 
 _MOST_ROUNDS = 8
+_SECONDS_BETWEEN_ROOMS = 0.15
 _MOST_SECONDS = 1.95
 
 
@@ -130,10 +131,14 @@ class Payments:
         """Returns when there may be room now for what fresh money was refused. Raises Refused (429)."""
         if verdict["cap"] == "recipient" and await self._fresh_money.renew(recipient):
             return
+        lease = self._fresh_money.lease(recipient)
+        if velocity.is_between_rooms(verdict, lease):
+            await asyncio.sleep(_SECONDS_BETWEEN_ROOMS)  # the shortage is ours: a moment, then 503, never 429
+            return
         raise velocity.refusal(
             verdict,
             caps=self._fresh_money.caps,
-            lease=self._fresh_money.lease(recipient),
+            lease=lease,
             now_seconds=self._database.now_ns() // 10**9,
         )
 

@@ -24,9 +24,8 @@ def refusal(verdict: Mapping[str, Any], *, caps: Caps, lease: Lease | None, now_
     elif cap == "pair":
         most, spent = verdict["most"], verdict["spent"]
         text = f"this account may pay this recipient {_dollars(most)} of money that is not aged yet in 24 hours"
-    elif lease is None or lease.spent + verdict["needed"] <= lease.most:
-        return _refused("the recipient gets much money that is not aged yet just now, try again", 1)
     else:
+        assert lease, "without one there is no cap to speak of"
         most, spent = lease.most, lease.spent
         since = lease.since or (now_seconds // 3600 * 3600 if spent else None)
         is_new = lease.bounds.most_while_new == most < lease.bounds.most
@@ -41,6 +40,11 @@ def refusal(verdict: Mapping[str, Any], *, caps: Caps, lease: Lease | None, now_
     return _refused(
         f"{text}; {_dollars(spent)} went since {began}. {_OTHER_MONEY}", since + _SECONDS_COUNTED - now_seconds
     )
+
+
+def is_between_rooms(verdict: Mapping[str, Any], lease: Lease | None) -> bool:
+    """The cap itself has room for the payment; this process only has none of it at the moment."""
+    return verdict["cap"] == "recipient" and (lease is None or lease.spent + verdict["needed"] <= lease.most)
 
 
 def _refused(text: str, seconds: int) -> Refused:
