@@ -137,12 +137,13 @@ def test_the_web_alone_lists_nobody_and_lifts_no_restraint() -> None:
         " VALUES ('0x' || repeat('0c', 20), %s, '', 'x', '', %s, '')"
     )
     lift = "UPDATE signing_recipientrule SET lifted_at = now(), lifted_by_id = %s, lift_reason = 'x' WHERE id = %s"
-    for statement, parameters, is_allowed in [
+    attempts: list[tuple[str, list[str | int], bool]] = [
         (insert, ["listed", staff.pk], False),
         (insert, ["flagged", staff.pk], True),
         (lift, [staff.pk, frozen.pk], False),
         (lift, [staff.pk, listed.pk], True),
-    ]:
+    ]
+    for statement, parameters, is_allowed in attempts:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL ROLE clearinghouse_web")
             if is_allowed:
