@@ -73,6 +73,9 @@ def _unprivileged(directory: Path) -> Callable[[], None]:
         return _in_user_namespace
     nobody = pwd.getpwnam("nobody")
     os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+    # He has to pass through the folder around it too; what lies there keeps its own permissions.
+    around = directory.parent
+    around.chmod(around.stat().st_mode | 0o011)
     return _as_nobody
 
 
