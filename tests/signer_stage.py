@@ -217,12 +217,14 @@ def running_signer(
     *,
     key: SigningKey | None = None,
     more_keys: Sequence[SigningKey] = (),
+    database_port: int | None = None,
     **changed_settings: Any,
 ) -> Iterator[Stage]:
     """The signer on a free port, connected to the test's database with the signer's own role."""
     chain, key = chain or HeldChain(), key or Keystore(KEY)
     database: dict[str, Any] = settings.DATABASES["default"]
     as_signer = {**database, "OPTIONS": {**database["OPTIONS"], "options": "-c role=clearinghouse_signer"}}
+    as_signer["PORT"] = database_port or as_signer["PORT"]
     with override_settings(**changed_settings):
         application = build(keystore=key, more_keys=more_keys, chain=chain, database=as_signer)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -131,6 +131,18 @@ def test_an_opening_that_went_on_is_not_repeated(stage: Stage) -> None:
     assert len(rows(owner)) == 3
 
 
+def test_an_opening_with_another_auth_token_is_another_session(stage: Stage) -> None:
+    """The token says to whom the orchestrator credits a payment; without a state nothing says that one was lost."""
+    gateway, owner = stage.gateway()
+    kept = {"price": (9 * 10**11, 1), "rand_hash": os.urandom(32)}
+    tokens = [offer(**kept, expires=int(time.time()) + 1800 + seconds) for seconds in (0, 1)]
+    answers = [gateway.pay(**opening(orchestrator=each)) for each in tokens]
+    assert [answer.nonces for answer in answers] == [[1], [2]]
+    assert answers[0].state["StateID"] != answers[1].state["StateID"]
+    assert [gateway.pay(**opening(orchestrator=each)).body for each in tokens] == [answer.body for answer in answers]
+    assert len(rows(owner)) == 2
+
+
 def test_the_same_opening_of_two_customers_is_two_openings(stage: Stage) -> None:
     request = opening()
     answers = [stage.gateway()[0].pay(**request) for _ in range(2)]

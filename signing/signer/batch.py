@@ -23,8 +23,10 @@ _ENOUGH_FOR_A_CALL = 32
 _SECONDS_TO_GATHER = 0.005
 _SECONDS_FOR_THE_NEXT = 0.0005
 _MOST_SECONDS_WAITING = 1.5
-_COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[], %s::jsonb)"
-_TYPE = "SELECT 'signing_asked_payment'::regtype::oid::bigint"
+# A migration may make the row's type anew, and what connections prepared knows the old one. So the type's number is
+# part of the text, to be prepared anew with it; a function tells it, for a literal is prepared with what it was.
+_COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[], %s::jsonb) -- {type_id}"
+_TYPE = "SELECT to_regtype('signing_asked_payment')::oid::bigint"
 
 type Outcome = Mapping[str, Any]
 
@@ -157,7 +159,7 @@ class Batch:
         packed = pack(payments, type_id=self._type_id)
         take = self._fresh_money.take(payments)
         try:
-            rows = await self._database.fetch(_COMMIT, [packed, take.rules])
+            rows = await self._database.fetch(_COMMIT.format(type_id=self._type_id), [packed, take.rules])
         except psycopg.Error as error:
             # An answer of the server: nothing was committed.
             self._fresh_money.settle(take, {}, ()) if error.sqlstate else self._fresh_money.lose(take)

@@ -7,6 +7,8 @@ import math
 import time
 from dataclasses import dataclass
 
+import psycopg
+
 from signing.chain.ethereum import ChainUnavailable
 from signing.chain.view import ChainView
 from signing.signer.authentication import Authentication
@@ -23,6 +25,28 @@ logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
 _TICKS_BETWEEN_NOTES = 10
+# A commit of no payments, and the rights that a payment needs before it.
+_ABLE = """
+    SELECT signing_commit_payments('{}') IS NOT NULL AND (
+        SELECT bool_and(has_function_privilege(name, 'EXECUTE')) FROM unnest(%s::text[]) AS name
+    ) AND (
+        SELECT bool_and(has_table_privilege(name, 'SELECT')) FROM unnest(%s::text[]) AS name
+    )
+"""
+_CALLED = [
+    "signing_lease_fresh(uuid, jsonb, interval)",
+    "signing_pin_sender(bigint, text[])",
+    "billing_record_rate(text, numeric, bigint, timestamptz)",
+]
+_READ = [
+    "accounts_apikey",
+    "accounts_customer",
+    "signing_senderpin",
+    "signing_stop",
+    "signing_recipientrule",
+    "signing_priceceiling",
+    "billing_markup",
+]
 
 
 @dataclass(kw_only=True)
@@ -65,10 +89,19 @@ class House:
         Anybody may ask, so the database is asked twice a second at most.
         """
         if time.monotonic() - self._checked_at > _TICK_SECONDS:
-            await self.database.fetch("SELECT 1")
+            await self._check_database()
             self._checked_at = time.monotonic()
         self.database.now_ns()
         await self.rates.row_of(view.rate)
+
+    async def _check_database(self) -> None:
+        try:
+            is_able = (await self.database.fetch(_ABLE, [_CALLED, _READ]))[0][0]
+        except psycopg.Error as error:
+            logger.error("the database is not as a payment needs it: %s", error.sqlstate)
+            is_able = False
+        if not is_able:
+            raise Unavailable("database_unfit", "the database lacks what a payment needs, or refuses it to the signer")
 
     async def _keep(self) -> None:
         tick = 0

@@ -1,0 +1,120 @@
+"""The signer and a database that is not as it was: functions made anew, rights withdrawn, answers that never came."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from django.conf import settings
+
+import signing
+from tests import builders, size
+from tests.held_line import held_line
+from tests.signer_stage import COST, Client, Stage, execute, offer, price_of, rows, running_signer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+COMMIT = Path(signing.__file__).parent / "sql" / "commit_payments.sql"
+COMMIT_FUNCTION = "FUNCTION signing_commit_payments(signing_asked_payment[], jsonb)"
+MANY = 10**15
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with running_signer() as running:
+        yield running
+
+
+def test_a_migration_that_makes_the_commit_anew_costs_running_signers_one_batch_asked_twice(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    cast = [stage.gateway(dollars_nano=10**12) for _ in range(4)]
+    statuses: list[int] = []
+    enough = threading.Event()
+
+    def spend(client: Client) -> None:
+        while not enough.is_set():
+            statuses.append(client.pay(orchestrator=offer(), type="fixed").status)
+
+    def see(payments: int) -> None:
+        wanted, deadline = len(statuses) + payments, time.monotonic() + 30
+        while len(statuses) < wanted and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    with ThreadPoolExecutor(len(cast)) as several:
+        working = [several.submit(spend, client) for client, _ in cast]
+        for _ in range(2):
+            see(40)  # all of the signer's connections have made payments
+            execute(COMMIT.read_text())
+        see(40)
+        enough.set()
+    for done in working:
+        done.result()
+    assert set(statuses) == {200}
+    assert sum(len(rows(owner)) for _, owner in cast) == len(statuses)
+    assert 1 <= len([each for each in caplog.messages if each.startswith("a commit of")]) <= 2
+
+
+@pytest.mark.parametrize("right", [f"EXECUTE ON {COMMIT_FUNCTION}", "SELECT ON signing_stop"], ids=["commit", "stops"])
+def test_a_signer_without_a_right_that_payments_need_is_not_ready(stage: Stage, right: str) -> None:
+    probe = Client(stage.url, None)
+
+    def becomes(status: int) -> bool:
+        deadline = time.monotonic() + 5
+        while probe.request("GET", "/readyz").status != status and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return probe.request("GET", "/readyz").status == status
+
+    assert becomes(200)
+    execute(f"REVOKE {right} FROM clearinghouse_signer")
+    try:
+        assert becomes(503)
+        answer = probe.request("GET", "/readyz")
+        assert (answer.code, answer.headers["retry-after"]) == ("database_unfit", "1")
+    finally:
+        execute(f"GRANT {right} TO clearinghouse_signer")
+    assert becomes(200)
+
+
+@pytest.mark.parametrize("held", ["answer", "question"][: size.of(1, full=2)])
+def test_room_that_a_commit_without_an_answer_took_comes_back_after_its_time_and_never_too_much(
+    held: Literal["answer", "question"],
+) -> None:
+    unit = price_of(COST)
+    caps = dict.fromkeys(("customer_nano_usd", "pair_nano_usd", "new_recipient_nano_usd", "listed_nano_usd"), MANY)
+    caps |= {"recipient_nano_usd": 4 * unit, "flagged_nano_usd": 0, "season_days": 0}
+    server: dict[str, Any] = settings.DATABASES["default"]
+    with (
+        held_line((server["HOST"], int(server["PORT"]))) as line,
+        running_signer(database_port=line.port, FRESH_MONEY_CAPS=caps) as stage,
+    ):
+        client, owner = stage.gateway(dollars_nano=0)
+        aged_at = datetime.now(UTC) + timedelta(days=14)
+        builders.credit(owner, 100 * unit, reference="test:fresh", aged_at=aged_at)
+
+        def pay(asked: str) -> str:
+            answer = client.pay(orchestrator=asked, type="fixed")
+            return "paid" if answer.status == 200 else answer.code
+
+        assert pay(offer()) == "paid"
+        rand_hash = os.urandom(32)
+        doubtful = offer(rand_hash=rand_hash)
+        line.hold(held, rand_hash)
+        assert pay(doubtful) == "database_unavailable"
+        lost_at = time.monotonic()
+        line.let_go()
+        said: list[str] = []
+        while (answer := pay(offer())) != "velocity":
+            assert answer == "busy" or time.monotonic() - lost_at > 3, said
+            said.append(answer)
+            assert time.monotonic() - lost_at < 20, said
+        assert set(said) == {"busy", "paid"}
+        # It was committed, and is answered now; or never was, and what came instead left no room for it.
+        was_committed = said.count("paid") == 2
+        assert was_committed or held == "question"
+        assert pay(doubtful) == ("paid" if was_committed else "velocity")
+        assert [row["fresh_nano_usd"] for row in rows(owner)] == [unit] * 4
