@@ -1,4 +1,4 @@
-"""The rows behind 'who is asking': users, customers and their holds, seats, API keys, the audit log, a demo's mails."""
+"""The rows behind 'who is asking': users, customers, holds, seats, API keys, notices, the audit log, a demo's mails."""
 
 from typing import Any, ClassVar
 
@@ -168,6 +168,30 @@ class Mail(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} ({self.to})"
+
+
+class Notice(models.Model):
+    """A letter to one owner of an account: written with the fact that it tells, sent once by the clock.
+
+    `letter` holds the words as they were true then; `reference` names the fact, such as `dispute:dp_1:open`.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="notices")
+    reference = models.CharField(max_length=200)
+    to = models.EmailField()
+    letter = models.JSONField()
+    written_at = models.DateTimeField(db_default=Now(), editable=False)
+    not_before = models.DateTimeField(db_default=Now())
+    attempts = models.PositiveSmallIntegerField(db_default=0)
+    sent_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=60, blank=True, db_default="")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["not_before"], condition=models.Q(sent_at=None), name="notices_that_wait"),
+            models.Index(fields=["customer", "-id"], name="notice_by_customer"),
+        ]
+        constraints = [models.UniqueConstraint(fields=["reference", "to"], name="one_notice_of_a_fact")]
 
 
 class Approval(models.Model):

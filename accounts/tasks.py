@@ -1,8 +1,8 @@
-"""The clock's doors to approvals: they find the rows that wait, so a lost message loses nothing."""
+"""The clock's doors to approvals and notices: they find the rows that wait, so a lost message loses nothing."""
 
 from celery import shared_task
 
-from accounts import approval_mails, approvals
+from accounts import approval_mails, approvals, notices
 
 
 @shared_task
@@ -16,3 +16,9 @@ def handle_approvals() -> int:
 def mail_about_approvals() -> int:
     """How many mails were sent."""
     return approval_mails.send_waiting()
+
+
+@shared_task
+def send_notices() -> int:
+    """How many letters to owners were sent."""
+    return notices.send_waiting()

@@ -67,7 +67,7 @@ def standings(customer: Customer, *, now: datetime) -> list[Standing]:
     """The limits that hold, the account's own first."""
     rows = Budget.objects.filter(customer=customer, lifted_at=None).select_related("api_key", "set_by")
     order = list(Period)
-    found = [_standing(row, now.astimezone(UTC).date()) for row in rows]
+    found = [standing(row, now=now) for row in rows]
     return sorted(
         found,
         key=lambda each: (
@@ -79,7 +79,9 @@ def standings(customer: Customer, *, now: datetime) -> list[Standing]:
     )
 
 
-def _standing(budget: Budget, today: date) -> Standing:
+def standing(budget: Budget, *, now: datetime) -> Standing:
+    """One limit, with what it counts in the period of `now`."""
+    today = now.astimezone(UTC).date()
     start = {Period.DAY: today, Period.MONTH: today.replace(day=1)}.get(Period(budget.period))
     is_counting = start is None or budget.period_start >= start
     next_day = None

@@ -8,9 +8,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import holds
+from accounts import holds, notices
+from accounts.mail import Letter
 from accounts.models import Customer, User
-from billing import fraud, ledger, postings, refund_bookings, stripe_gateway, topups
+from billing import fraud, ledger, money_letters, postings, refund_bookings, stripe_gateway, topups
 from billing.models import Dispute, Journal, RefundPart, TopUp
 from billing.refund_bookings import nano_usd_per_cent
 from billing.stripe_gateway import DisputeFacts
@@ -182,13 +183,18 @@ def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
             )
         case Stage.OPEN:
             _freeze(dispute, amount)
+            _write(dispute, money_letters.dispute_opened(dispute))
         case Stage.WON:
-            _release(dispute, dispute.frozen_nano_usd)
-            holds.lift_reference(_hold(dispute), reason="The dispute was won")
+            released = dispute.frozen_nano_usd
+            _release(dispute, released)
+            holds.lift_reference(_hold(dispute), reason="The dispute was won", tell=False)
             fraud.clear(f"dispute:{dispute.provider_id}", reason="The dispute was won")
+            _write(dispute, money_letters.dispute_won(dispute, released_nano_usd=released))
         case Stage.LOST:
             _lose(dispute, amount)
-            holds.lift_reference(_hold(dispute), reason="The dispute was lost and is settled in the books")
+            why = "The dispute was lost and is settled in the books"
+            holds.lift_reference(_hold(dispute), reason=why, tell=False)
+            _write(dispute, money_letters.dispute_lost(dispute))
     log.info("dispute %s: %s to %s", dispute.provider_id, before, stage)
 
 
@@ -199,6 +205,7 @@ def _freeze(dispute: Dispute, amount: str) -> None:
         code=holds.Code.DISPUTE,
         reference=_hold(dispute),
         reason=f"A payment of {amount} is disputed: {dispute.reason.replace('_', ' ')}.",
+        tell=False,
     )
     fraud.note(
         dispute.customer,
@@ -304,6 +311,11 @@ def _tax_nano_usd(dispute: Dispute) -> int:
 
 def _by_place(top_up: TopUp, tax_nano_usd: int) -> dict[str, int]:
     return {place: nano for place, nano in refund_bookings.split(top_up, tax_nano_usd).items() if nano}
+
+
+def _write(dispute: Dispute, letter: Letter) -> None:
+    """A letter of the stage that was entered, with it."""
+    notices.write(dispute.customer, reference=f"dispute:{dispute.provider_id}:{dispute.stage}", letter=letter)
 
 
 def _hold(dispute: Dispute) -> str:

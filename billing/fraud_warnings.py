@@ -2,8 +2,8 @@
 
 from django.db import transaction
 
-from accounts import holds
-from billing import disputes, fraud, stripe_gateway
+from accounts import holds, notices
+from billing import disputes, fraud, money_letters, stripe_gateway
 from billing.models import FraudWarning
 
 
@@ -27,5 +27,7 @@ def sync(warning_id: str) -> None:
     with transaction.atomic():
         FraudWarning.objects.bulk_create([warning], ignore_conflicts=True)
         reference = f"fraud_warning:{facts.id}"
-        holds.place(customer=top_up.customer, code=holds.Code.FRAUD_WARNING, reference=reference, reason=reason)
+        code = holds.Code.FRAUD_WARNING
+        if holds.place(customer=top_up.customer, code=code, reference=reference, reason=reason, tell=False):
+            notices.write(top_up.customer, reference=reference, letter=money_letters.fraud_warning(top_up))
         fraud.note(top_up.customer, code=fraud.Code.FRAUD_WARNING, reference=reference, reason=reason)

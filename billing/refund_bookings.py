@@ -7,7 +7,8 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing import documents, ledger, postings, stripe_gateway
+from accounts import notices
+from billing import documents, ledger, money_letters, postings, stripe_gateway
 from billing.models import Document, Refund, RefundPart, TopUp
 from billing.money import NANO_USD_PER_CENT
 from billing.stripe_gateway import RefundFacts
@@ -212,7 +213,7 @@ def _part_of(facts: RefundFacts) -> RefundPart | None:
 
 
 def _end_refund(refund_id: uuid.UUID) -> None:
-    """The refund's status follows from its parts'."""
+    """The refund's status follows from its parts'; whoever ends it writes the letter."""
     found = set(RefundPart.objects.filter(refund_id=refund_id).values_list("status", flat=True))
     if not found <= set(_ENDED):
         status = Refund.Status.REQUESTED
@@ -221,7 +222,12 @@ def _end_refund(refund_id: uuid.UUID) -> None:
     else:
         status = Refund.Status.PARTLY if Status.SUCCEEDED in found else Refund.Status.RETURNED
     ended = None if status == Refund.Status.REQUESTED else timezone.now()
-    Refund.objects.filter(id=refund_id).exclude(status=status).update(status=status, ended_at=ended)
+    changed = Refund.objects.filter(id=refund_id).exclude(status=status).update(status=status, ended_at=ended)
+    if changed and ended:
+        refund = Refund.objects.select_related("customer").get(id=refund_id)
+        notices.write(
+            refund.customer, reference=f"refund:{refund.id}:{status}", letter=money_letters.refund_ended(refund)
+        )
 
 
 def _taxes(part: RefundPart) -> dict[str, int]:

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from billing import auto_recharge as recharge
 from billing import (
     bank_statement,
+    budget_letters,
     cards,
     disputes,
     documents,
@@ -83,6 +84,11 @@ def auto_recharge() -> int:
 @shared_task
 def send_recharge_letters() -> int:
     return recharge_letters.send_waiting()
+
+
+@shared_task
+def watch_budgets() -> int:
+    return budget_letters.watch()
 
 
 @shared_task

@@ -24,6 +24,7 @@ app.conf.update(
         for name, seconds in {
             "accounts.tasks.handle_approvals": 2.0,
             "accounts.tasks.mail_about_approvals": 10.0,
+            "accounts.tasks.send_notices": 10.0,
             "billing.tasks.handle_stripe_events": 5.0,
             "billing.tasks.poll_provider": 300.0,
             "billing.tasks.tie_out_provider": 600.0,
@@ -33,6 +34,7 @@ app.conf.update(
             "billing.tasks.sweep_top_ups": 10.0,
             "billing.tasks.auto_recharge": 5.0,
             "billing.tasks.send_recharge_letters": 30.0,
+            "billing.tasks.watch_budgets": 15.0,
             "billing.tasks.refresh_fx_rates": 300.0,
             "billing.tasks.check_fraud": 15.0,
             "billing.tasks.post_usage": 10.0,

@@ -1,0 +1,47 @@
+"""The letters about holds: an account that is frozen, and one that works again."""
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import moments, notices
+from accounts.mail import Letter
+from accounts.models import Customer, Hold
+
+# The reason itself is written for staff and may tell of others; the letter says what kind it is.
+_WHY = {
+    Hold.Code.BAD_DEBT: "What this account owed was not paid.",
+    Hold.Code.FRAUD: "Something about its payments or cards looks unusual, and a person looks at it.",
+}
+STILL_WORKS = "You can sign in, and your balance, statements and documents stay as they are."
+
+
+def placed(customer: Customer, *, code: str) -> Letter:
+    since = moments.minute(timezone.now())
+    return Letter(
+        subject="Your account is on hold",
+        paragraphs=[
+            f"Since {since} UTC no payment of {customer.name} is signed; gateways are answered 402 account_frozen. "
+            f"{_WHY.get(Hold.Code(code), 'A person of ours looks at this account.')}",
+            f"{STILL_WORKS} Nothing is charged or refunded until the hold is lifted.",
+            "You need not do anything; you get a mail when the hold is lifted.",
+        ],
+        action=("Look at your wallet", wallet_url()),
+        small=notices.whom_to_ask(customer),
+        why=f"because you own the account {customer.name}.",
+    )
+
+
+def lifted(customer: Customer) -> Letter:
+    return Letter(
+        subject="Your account is no longer on hold",
+        paragraphs=[
+            f"Payments of {customer.name} are signed again, as long as there is credit and nothing is owed.",
+            "Sessions that ended in the meantime have to be started again.",
+        ],
+        action=("Look at your wallet", wallet_url()),
+        why=f"because you own the account {customer.name}.",
+    )
+
+
+def wallet_url() -> str:
+    return f"{settings.WEB_URL}/wallet/"
