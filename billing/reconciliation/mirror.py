@@ -53,23 +53,29 @@ _VALUE = """
         WHERE m.value_nano_usd IS NULL AND p.value_nano_usd IS NOT NULL
     ) found WHERE found.id = b.id"""
 
-# Subjects whose movements and journals come to the same, with something that was not explained before.
+# Subjects whose movements and journals come to the same, with something that was not explained before. What belongs to
+# a subject is fetched by keys, subject by subject: a poll may bring thousands of rows that no statistics tell of yet,
+# and of a join of sums the planner then makes loops within loops.
 _EXPLAIN = """
-    WITH open AS (
+    WITH open AS MATERIALIZED (
         SELECT DISTINCT subject FROM billing_balancetransaction WHERE explained_at IS NULL
-    ), worth AS (
-        SELECT subject, sum(b.value_nano_usd) AS nano_usd, bool_and(b.value_nano_usd IS NOT NULL) AS known
-        FROM open JOIN billing_balancetransaction b USING (subject) GROUP BY subject
-    ), booked AS (
-        SELECT b.subject, sum(m.moved_nano_usd) AS nano_usd
-        FROM open JOIN billing_balancetransaction b USING (subject)
-        JOIN billing_providerjournal p ON p.movement_id = b.id
-        JOIN billing_providermove m ON m.journal_id = p.journal_id
-        GROUP BY b.subject
+    ), settled AS MATERIALIZED (
+        SELECT subject FROM open CROSS JOIN LATERAL (
+            SELECT sum(b.value_nano_usd) AS nano_usd, bool_and(b.value_nano_usd IS NOT NULL) AS known
+            FROM billing_balancetransaction b WHERE b.subject = open.subject
+        ) worth CROSS JOIN LATERAL (
+            SELECT sum(CASE WHEN d.number = 1100 THEN t.amount_nano_usd ELSE 0 END
+                     - CASE WHEN c.number = 1100 THEN t.amount_nano_usd ELSE 0 END) AS nano_usd
+            FROM billing_balancetransaction b
+            JOIN billing_providerjournal p ON p.movement_id = b.id
+            JOIN billing_transfer t ON t.journal_id = p.journal_id AND t.amount_nano_usd IS NOT NULL
+            JOIN billing_ledgeraccount d ON d.id = t.debit_id
+            JOIN billing_ledgeraccount c ON c.id = t.credit_id
+            WHERE b.subject = open.subject AND 1100 IN (d.number, c.number)
+        ) booked WHERE known AND worth.nano_usd = booked.nano_usd
     )
     UPDATE billing_balancetransaction SET explained_at = clock_timestamp()
-    WHERE explained_at IS NULL AND subject IN (
-        SELECT subject FROM worth JOIN booked USING (subject) WHERE known AND worth.nano_usd = booked.nano_usd)"""
+    WHERE explained_at IS NULL AND subject = ANY (ARRAY(SELECT subject FROM settled))"""
 
 # Fees of the account itself, such as a monthly one, that nobody else books.
 _OWN_FEES = ("fee", "network_cost")
