@@ -1,6 +1,6 @@
 """The console's rooms about money: every row of the books to look at, none to change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -27,7 +27,7 @@ class ReadOnlyAdmin(Guarded, ModelAdmin):  # type: ignore[misc]  # unfold has no
     """
 
     right = "books.see"
-    actions = None
+    actions: Sequence[str] | None = None
     list_per_page = 50
     show_full_result_count = False
 

@@ -180,7 +180,37 @@ INVARIANTS: dict[str, str] = {
     "receipts_credited_beyond_their_total_cents": """
         SELECT sum(greatest(0, c.net - d.net_cents) + greatest(0, c.tax - d.tax_cents)) FROM billing_document d
         JOIN (SELECT corrects_id, sum(net_cents) AS net, sum(tax_cents) AS tax FROM billing_document
-              WHERE corrects_id IS NOT NULL GROUP BY 1) c ON c.corrects_id = d.id""",
+              WHERE kind = 'credit_note' AND NOT EXISTS (
+                  SELECT 1 FROM billing_document b WHERE b.corrects_id = billing_document.id)
+              GROUP BY 1) c ON c.corrects_id = d.id""",
+    # A refund that arrived has its credit note, one that failed later its debit note as well, all others none.
+    "refunds_that_differ_from_their_documents_cents": """
+        SELECT sum(abs(coalesce(d.total, 0)
+                 - CASE WHEN p.status = 'succeeded' THEN p.net_cents + p.tax_cents ELSE 0 END))
+        FROM billing_refundpart p LEFT JOIN LATERAL (
+            SELECT sum(c.total_cents - coalesce(b.total_cents, 0)) AS total FROM billing_document c
+            LEFT JOIN billing_document b ON b.corrects_id = c.id
+            WHERE c.reference = 'credit_note:refund:' || p.id) d ON true""",
+    "credit_notes_offset_twice_or_in_part": """
+        SELECT count(*) FROM billing_document c JOIN (
+            SELECT corrects_id, count(*) AS notes, sum(net_cents) AS net, sum(tax_cents) AS tax FROM billing_document
+            WHERE kind = 'debit_note' GROUP BY 1) b ON b.corrects_id = c.id
+        WHERE c.kind <> 'credit_note' OR b.notes > 1 OR b.net <> c.net_cents OR b.tax <> c.tax_cents""",
+    # A lost dispute corrects its receipt by the tax that it relieved.
+    "lost_disputes_that_differ_from_their_credit_notes_nano_usd": """
+        SELECT sum(abs(p.relieved_nano_usd - coalesce(d.tax_nano_usd, 0))) FROM billing_dispute p
+        LEFT JOIN billing_document d ON d.reference = 'credit_note:dispute:' || p.provider_id || ':lost'
+        WHERE p.stage = 'lost'""",
+    # What the provider is to be told of a document's tax is what the document says.
+    "tax_records_that_differ_from_their_document_cents": """
+        SELECT sum(abs(r.net - d.net_cents) + abs(r.tax - d.tax_cents)) FROM (
+            SELECT document_id, sum(net_cents) AS net, sum(tax_cents) AS tax FROM billing_taxrecord GROUP BY 1) r
+        JOIN billing_document d ON d.id = r.document_id""",
+    "taxed_documents_without_a_tax_record": """
+        SELECT count(*) FROM billing_document d JOIN billing_topup t ON t.id = d.top_up_id
+        JOIN billing_topuptax x ON x.top_up_id = t.id AND x.mode = 'at_top_up'
+        WHERE t.method <> 'checkout' AND d.kind <> 'pro_forma' AND d.total_cents > 0
+            AND NOT EXISTS (SELECT 1 FROM billing_taxrecord r WHERE r.document_id = d.id)""",
     # What the payment provider did with our balance there, once our journals tell of it, is what they tell.
     "explained_movements_that_differ_from_their_journals_nano_usd": """
         SELECT sum(abs(b.value - coalesce(m.moved, 0)))

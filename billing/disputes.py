@@ -4,14 +4,13 @@ import logging
 import uuid
 from collections.abc import Iterator
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import holds, notices
 from accounts.mail import Letter
 from accounts.models import Customer, User
-from billing import fraud, ledger, money_letters, postings, refund_bookings, stripe_gateway, topups
+from billing import dispute_verdicts, fraud, ledger, money_letters, postings, refund_bookings, stripe_gateway, topups
 from billing.models import Dispute, Journal, RefundPart, TopUp
 from billing.refund_bookings import nano_usd_per_cent
 from billing.stripe_gateway import DisputeFacts
@@ -186,7 +185,7 @@ def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
             _write(dispute, money_letters.dispute_opened(dispute))
         case Stage.WON:
             released = dispute.frozen_nano_usd
-            _release(dispute, released)
+            dispute_verdicts.release(dispute, released)
             holds.lift_reference(_hold(dispute), reason="The dispute was won", tell=False)
             fraud.clear(f"dispute:{dispute.provider_id}", reason="The dispute was won")
             _write(dispute, money_letters.dispute_won(dispute, released_nano_usd=released))
@@ -233,84 +232,14 @@ def _freeze(dispute: Dispute, amount: str) -> None:
         dispute.frozen_nano_usd = frozen
 
 
-def _release(dispute: Dispute, nano_usd: int) -> None:
-    """Credit that was frozen for the dispute can be spent again; it is no older than it was."""
-    if nano_usd:
-        ledger.credit(
-            customer_id=dispute.customer_id,
-            amount_nano_usd=nano_usd,
-            kind="dispute_release",
-            reference=f"dispute:{dispute.provider_id}:released",
-            occurred_at=timezone.now(),
-            transfers=postings.credit_released(customer_id=dispute.customer_id, nano_usd=nano_usd),
-            description="Released after a dispute",
-            aged_at=ledger.ages_at(f"stripe:{dispute.top_up.payment_intent_id}"),
-        )
-        dispute.frozen_nano_usd -= nano_usd
-
-
 def _lose(dispute: Dispute, amount: str) -> None:
-    """What was withdrawn is gone: frozen credit pays first, then what else is in the wallet; the rest is owed."""
-    customer_id = dispute.customer_id
-    gone, frozen = dispute.withdrawn_nano_usd, dispute.frozen_nano_usd
-    relief = min(_tax_nano_usd(dispute), gone)
-    there = frozen + ledger.lock_wallet(customer_id).paid
-    covered = min(there, gone - relief)
-    if covered < gone - relief and not settings.DISPUTE_TAX_RELIEF and gone > relief:
-        relief = relief * covered // (gone - relief)
-    owed = gone - relief - covered
-    from_frozen = min(frozen, covered)
-    transfers = postings.dispute_lost(
-        dispute=dispute.provider_id,
-        customer_id=customer_id,
-        frozen_nano_usd=from_frozen,
-        wallet_nano_usd=covered - from_frozen,
-        tax_nano_usd=_by_place(dispute.top_up, relief),
-        owed_nano_usd=owed,
-    )
-    reference, words, now = f"dispute:{dispute.provider_id}:lost", f"Lost dispute of {amount}", timezone.now()
-    if covered > from_frozen:
-        ledger.take(
-            customer_id=customer_id,
-            amount_nano_usd=covered - from_frozen,
-            kind="dispute_lost",
-            reference=reference,
-            occurred_at=now,
-            transfers=transfers,
-            description=words,
-        )
-    elif transfers:
-        ledger.book(
-            kind="dispute_lost",
-            reference=reference,
-            occurred_at=now,
-            transfers=transfers,
-            description=words,
-            customer_id=customer_id,
-        )
-    dispute.frozen_nano_usd -= from_frozen
-    _release(dispute, dispute.frozen_nano_usd)
-    dispute.withdrawn_nano_usd -= gone
-    dispute.covered_nano_usd, dispute.relieved_nano_usd, dispute.owed_nano_usd = covered, relief, owed
+    dispute_verdicts.lose(dispute, amount)
     fraud.note(
         dispute.customer,
         code=fraud.Code.DISPUTE_LOST,
         reference=f"dispute_lost:{dispute.provider_id}",
         reason=f"A dispute of {amount} was lost ({dispute.reason.replace('_', ' ')}).",
     )
-
-
-def _tax_nano_usd(dispute: Dispute) -> int:
-    """The tax within the disputed amount, without what refunds gave back before."""
-    top_up = dispute.top_up
-    back = RefundPart.objects.filter(top_up=top_up).exclude(balance_transaction_id=None)
-    given = sum(back.exclude(status__in=RefundPart.ENDED_BADLY).values_list("tax_cents", flat=True))
-    cents = refund_bookings.share(top_up.tax_cents, dispute.amount_cents, top_up.total_cents)
-    return max(0, min(cents, top_up.tax_cents - given)) * nano_usd_per_cent(top_up)
-
-
-def _by_place(top_up: TopUp, tax_nano_usd: int) -> dict[str, int]:
-    return {place: nano for place, nano in refund_bookings.split(top_up, tax_nano_usd).items() if nano}
 
 
 def _write(dispute: Dispute, letter: Letter) -> None:

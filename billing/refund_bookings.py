@@ -4,12 +4,11 @@ import logging
 import uuid
 
 from django.db import transaction
-from django.db.models import Sum
 from django.utils import timezone
 
 from accounts import notices
-from billing import documents, ledger, money_letters, postings, stripe_gateway
-from billing.models import Document, Refund, RefundPart, TopUp
+from billing import ledger, money_letters, postings, refund_documents, stripe_gateway
+from billing.models import Refund, RefundPart, TopUp
 from billing.money import NANO_USD_PER_CENT
 from billing.stripe_gateway import RefundFacts
 
@@ -68,16 +67,17 @@ def _follow(part: RefundPart, facts: RefundFacts) -> None:
         case "failed" | "canceled":
             part.failure_transaction_id = facts.failure_transaction_id or None
             _return(part, Status(facts.status), facts.failure.replace("_", " "))
-        case "succeeded":
+        case "succeeded" if part.balance_transaction_id:
             part.status, part.ended_at = Status.SUCCEEDED, part.ended_at or timezone.now()
+            refund_documents.note_arrival(part)
         case _:
             part.status = Status.PENDING
     part.save(update_fields=_WORKED_ON)
 
 
 def _book_sent(part: RefundPart) -> None:
-    """The money left our balance: Dr 2120 and 2200, Cr 1100; with it the credit note."""
-    journal = ledger.book(
+    """The money left our balance: Dr 2120 and 2200, Cr 1100."""
+    ledger.book(
         kind="refund_sent",
         reference=f"stripe:{part.balance_transaction_id}",
         occurred_at=timezone.now(),
@@ -90,37 +90,12 @@ def _book_sent(part: RefundPart) -> None:
         description=f"Refund of top-up {part.top_up_id}",
         customer_id=part.refund.customer_id,
     )
-    if journal is not None:
-        _note_credit(part, journal)
-
-
-def _note_credit(part: RefundPart, journal: int) -> None:
-    """A credit note for what the earlier ones do not cover. One of a refund that failed later covers the next."""
-    noted = Document.objects.filter(top_up_id=part.top_up_id, kind=Document.Kind.CREDIT_NOTE).aggregate(
-        net=Sum("net_cents"), tax=Sum("tax_cents")
-    )
-    gone = RefundPart.objects.filter(top_up_id=part.top_up_id).exclude(balance_transaction_id=None)
-    gone = gone.exclude(status__in=RefundPart.ENDED_BADLY).exclude(id=part.id)
-    sent = gone.aggregate(net=Sum("net_cents"), tax=Sum("tax_cents"))
-    net = part.net_cents + (sent["net"] or 0) - (noted["net"] or 0)
-    tax = part.tax_cents + (sent["tax"] or 0) - (noted["tax"] or 0)
-    if (net, tax) == (part.net_cents, part.tax_cents):
-        documents.issue_credit_note(
-            part.top_up,
-            reference=f"refund:{part.id}",
-            net_cents=net,
-            tax_cents=tax,
-            journal_id=journal,
-            reason=part.refund.reason or "Refund of unused balance",
-        )
-    elif net > 0:
-        log.error("refund part %s: a credit note of an earlier, failed refund covers only a part of it", part.id)
 
 
 def _return(part: RefundPart, status: Status, why: str) -> None:
     """The money is in the wallet again: Cr 2100 from 2120, or from 1100 and with the tax once it had left."""
     left = part.balance_transaction_id is not None
-    ledger.credit(
+    journal = ledger.credit(
         customer_id=part.refund.customer_id,
         amount_nano_usd=part.credit_nano_usd,
         kind="refund_returned",
@@ -139,6 +114,8 @@ def _return(part: RefundPart, status: Status, why: str) -> None:
     )
     part.status, part.failure, part.ended_at = status, why[:200], timezone.now()
     part.save(update_fields=_WORKED_ON)
+    if journal is not None:
+        refund_documents.note_failure(part, journal_id=journal)
 
 
 def _adopt(facts: RefundFacts) -> None:

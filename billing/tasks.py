@@ -24,6 +24,7 @@ from billing import (
     recharge_letters,
     refunds,
     stripe_gateway,
+    tax_telling,
     topups,
 )
 from billing.documents import archive, post, sellers
@@ -106,6 +107,11 @@ def issue_documents() -> int:
 @shared_task
 def check_tax_ids() -> int:
     return profiles.check_waiting()
+
+
+@shared_task
+def tell_taxes() -> int:
+    return tax_telling.work()
 
 
 @shared_task

@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts import audit
 from billing import admin as rooms
-from billing import countries
+from billing import countries, display, tax_records
 from billing.documents import document_pdf, sellers
-from billing.models import Document, TaxMode, TaxRegistration, TopUpTax
+from billing.models import Document, TaxMode, TaxRecord, TaxRegistration, TopUpTax
 
 if TYPE_CHECKING:
     _RegistrationForm = forms.ModelForm[TaxRegistration]
@@ -58,6 +59,54 @@ class TopUpTaxAdmin(rooms.EndlessAdmin):
         *("top_up", "entity", "mode", "treatment", "country", "region", "tax_id", "tax_id_state"),
         *("breakdown", "calculation_id", "agrees", "made_at"),
     )
+
+
+@admin.register(TaxRecord)
+class TaxRecordAdmin(rooms.EndlessAdmin):
+    """What was refused waits here for finance, who puts right what hinders it and lets the clock ask again."""
+
+    right = "documents.see"
+    list_display = (
+        *("reference", "kind", "state", "net", "tax", "provider_says", "failure"),
+        rooms.when("recorded_at", "Recorded, UTC"),
+    )
+    list_filter = ("state", "kind")
+    list_select_related = ("document",)
+    search_fields = ("reference", "provider_id")
+    ordering = ("-id",)
+    actions = ("ask_again",)
+    fields = (
+        *("reference", "document", "top_up", "kind", "original", "currency", "net_cents", "tax_cents", "state"),
+        *("failure", "calculation_id", "provider_id", "told_tax_cents", "tries", "not_before", "created_at"),
+        "recorded_at",
+    )
+
+    @admin.display(description="Net")
+    def net(self, record: TaxRecord) -> str:
+        return display.cents_text(record.net_cents, record.currency)
+
+    @admin.display(description="Tax")
+    def tax(self, record: TaxRecord) -> str:
+        return display.cents_text(record.tax_cents, record.currency)
+
+    @admin.display(description="Provider has")
+    def provider_says(self, record: TaxRecord) -> str:
+        if record.told_tax_cents is None:
+            return "–"
+        return display.cents_text(abs(record.told_tax_cents), record.currency)
+
+    def has_ask_again_permission(self, request: HttpRequest) -> bool:
+        return admin.site.has_permission(request) and request.user.has_perm("tax.change")
+
+    @admin.action(description="Tell the provider again", permissions=["ask_again"])
+    def ask_again(self, request: HttpRequest, chosen: "QuerySet[TaxRecord]") -> None:
+        assert request.user.is_authenticated, "the console lets nobody else in"
+        asked = 0
+        for record in chosen:
+            if tax_records.ask_again(record):
+                asked += 1
+                audit.write("tax_record.asked_again", subject=f"taxrecord:{record.pk}", actor=request.user)
+        self.message_user(request, f"{asked} told again within a minute." if asked else "None of these was refused.")
 
 
 class TaxRegistrationForm(_RegistrationForm):

@@ -39,6 +39,7 @@ app.conf.update(
             "billing.tasks.check_fraud": 15.0,
             "billing.tasks.post_usage": 10.0,
             "billing.tasks.issue_documents": 10.0,
+            "billing.tasks.tell_taxes": 30.0,
             "billing.tasks.end_grants": 10.0,
             "billing.tasks.age_grants": 60.0,
             "billing.tasks.check_tax_ids": 30.0,

@@ -50,6 +50,7 @@ NAVIGATION = [
             _item("Ledger accounts", "account_tree", "admin:billing_ledgeraccount_changelist", right="books.see"),
             _item("Documents", "description", "admin:billing_document_changelist", right="documents.see"),
             _item("Tax of top-ups", "request_quote", "admin:billing_topuptax_changelist", right="documents.see"),
+            _item("Tax told", "cloud_done", "admin:billing_taxrecord_changelist", right="documents.see"),
             _item("Tax registrations", "flag", "admin:billing_taxregistration_changelist", right="documents.see"),
             _item("When tax is due", "event", "admin:billing_taxmode_changelist", right="documents.see"),
             _item("Price ceilings", "price_check", "admin:signing_priceceiling_changelist", right="prices.see"),

@@ -13,8 +13,8 @@ from django.db import connections
 
 from accounts import holds
 from accounts.models import AuditEntry, Customer
-from billing import disputes, inbox, ledger, postings, refunds, topups
-from billing.models import Dispute, FraudSignal, Journal, Refund, StripeEvent, TopUp
+from billing import disputes, documents, inbox, ledger, postings, refunds, topups
+from billing.models import Dispute, Document, FraudSignal, Journal, Refund, StripeEvent, TopUp
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, provider, spend, until
@@ -89,6 +89,12 @@ def test_a_lost_dispute_costs_what_is_left_the_tax_and_a_debt_that_is_given_up_w
         11_400_000_000,
         8_912_500_000,
     )
+    note = Document.objects.get(reference=f"credit_note:dispute:{dispute_id}:lost")
+    assert (note.net_cents, note.tax_cents, note.tax_nano_usd) == (6_000, 1_140, 11_400_000_000)
+    assert note.corrects == Document.objects.get(kind="receipt")
+    assert sum(Document.objects.filter(kind="credit_note").values_list("total_cents", flat=True)) == 11_900
+    assert note.snapshot["lines"][0]["description"].startswith("Payment that the bank took back, receipt CH-")
+    assert note.snapshot["references"]["dispute"] == dispute_id
     assert status(payer) == "active", "no hold stands, and the debt keeps signing shut"
     assert builders.refusal(payer, cost_wei=1) == "account_frozen"
     booked_well(psp)
@@ -133,8 +139,42 @@ def test_without_relief_for_bad_debts_only_the_tax_of_unused_credit_comes_back(
     dispute_id = opened(psp, worked_case(psp, payer), amount=7_140)
     psp.decide(dispute_id, "lost")
     disputes.sync(dispute_id)
-    assert of(dispute_id).relieved_nano_usd == 9_706_625_000
-    assert debt(payer) == 71_400_000_000 - 51_087_500_000 - 9_706_625_000
+    assert of(dispute_id).relieved_nano_usd == 9_710_000_000
+    assert debt(payer) == 71_400_000_000 - 51_087_500_000 - 9_710_000_000
+    note = Document.objects.get(reference=f"credit_note:dispute:{dispute_id}:lost")
+    assert (note.net_cents, note.tax_cents) == (5_108, 971), "whole cents of what was unused"
+    booked_well(psp)
+
+
+def test_a_verdict_that_breaks_before_its_document_leaves_nothing_and_comes_again(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispute_id = opened(psp, worked_case(psp, payer), amount=7_140)
+    psp.decide(dispute_id, "lost")
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(documents, "issue_credit_note", die)
+        with pytest.raises(Died):
+            disputes.sync(dispute_id)
+    assert (of(dispute_id).stage, books(postings.TAX_PAYABLE, "DE")) == ("open", -11_400_000_000)
+    booked_well(psp)
+
+    def sync(_: int) -> None:
+        try:
+            disputes.sync(dispute_id)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(sync, range(4)))
+    assert Document.objects.filter(reference__startswith="credit_note:dispute:").count() == 1
+    assert (of(dispute_id).stage, books(postings.TAX_PAYABLE, "DE")) == ("lost", 0)
     booked_well(psp)
 
 
@@ -210,6 +250,7 @@ def test_a_dispute_of_a_refunded_payment_takes_the_money_twice_and_is_owed(psp: 
     disputes.sync(dispute_id)
     assert debt(payer) == 59_500_000_000, "its tax went back with the refund"
     assert books(postings.TAX_PAYABLE, "DE") == 0
+    assert Document.objects.filter(kind="credit_note").count() == 1, "the refund's note gave the whole receipt back"
     booked_well(psp)
 
 

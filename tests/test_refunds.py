@@ -13,10 +13,12 @@ from django.utils import timezone
 from accounts import holds
 from accounts.models import Customer
 from billing import ledger, postings, refund_bookings, refunds, stripe_gateway
+from billing.documents import archive
 from billing.models import Document, Journal, Refund, RefundPart, WalletEntry
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, provider, spend, until
+from tests.test_documents import text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -259,12 +261,20 @@ def test_a_refund_that_fails_late_comes_back_with_its_tax_and_can_be_sent_again(
     assert WalletEntry.objects.get(kind="refund_returned").amount_nano_usd == 40 * NANO
     handle_events(psp)
     refund_bookings.sync(part.provider_id or "")
+    note, offset = Document.objects.get(kind="credit_note"), Document.objects.get(kind="debit_note")
+    assert (note.net_cents, note.tax_cents, offset.net_cents, offset.tax_cents) == (4_000, 760, 4_000, 760)
+    assert (offset.corrects, offset.number[-9:]) == (note, "-D-000001")
+    assert offset.snapshot["tax"] == note.snapshot["tax"]
+    for said in ("Debit note", note.number, "did not arrive", "expired or canceled card", "$47.60"):
+        assert said in text_of(archive.pdf(offset))
     booked_well(psp)
 
     psp.settings(refund_moves_after_seconds=1000)
     want(payer, 40 * NANO)
     go_on()
-    assert Document.objects.filter(kind="credit_note").count() == 1, "the note of the failed one covers it"
+    again = Document.objects.filter(kind="credit_note").latest("id")
+    assert (again.net_cents, again.tax_cents, again.corrects) == (4_000, 760, note.corrects)
+    assert Document.objects.filter(kind="credit_note").count() == 2
     assert refunds.refundable_nano_usd(payer) == 60 * NANO
     booked_well(psp)
 
@@ -278,6 +288,7 @@ def test_a_pending_refund_is_asked_about_until_it_arrives_and_one_that_is_cancel
     go_on()
     ids = [refund.parts.get().provider_id or "" for refund in (first, second)]
     assert [refund.parts.get().status for refund in (first, second)] == ["pending", "pending"]
+    assert not Document.objects.filter(kind="credit_note").exists(), "what is on its way has no document yet"
     booked_well(psp)
     psp.move_refund(ids[0], "succeeded")
     psp.move_refund(ids[1], "canceled")
@@ -285,6 +296,8 @@ def test_a_pending_refund_is_asked_about_until_it_arrives_and_one_that_is_cancel
     first.refresh_from_db()
     second.refresh_from_db()
     assert (first.status, second.status) == ("done", "returned")
+    assert Document.objects.get(kind="credit_note").reference == f"credit_note:refund:{first.parts.get().pk}"
+    assert not Document.objects.filter(kind="debit_note").exists()
     assert available(payer) == 90 * NANO
     booked_well(psp)
 

@@ -10,15 +10,31 @@ from billing import countries
 from billing.documents import typesetter
 
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
-TITLES = {"receipt": "Receipt", "credit_note": "Credit note", "pro_forma": "Pro-forma"}
-_HEADLINES = {"receipt": "Paid", "credit_note": "Given back", "pro_forma": "To be paid"}
-_TOTALS = {"receipt": "Total paid", "credit_note": "Total given back", "pro_forma": "Total to be paid"}
-_SUBTITLES = {"credit_note": "of a receipt", "pro_forma": "not an invoice"}
+TITLES = {
+    "receipt": "Receipt",
+    "credit_note": "Credit note",
+    "debit_note": "Debit note",
+    "pro_forma": "Pro-forma",
+}
+_HEADLINES = {
+    "receipt": "Paid",
+    "credit_note": "Given back",
+    "debit_note": "In your balance again",
+    "pro_forma": "To be paid",
+}
+_TOTALS = {
+    "receipt": "Total paid",
+    "credit_note": "Total given back",
+    "debit_note": "Total taken up again",
+    "pro_forma": "Total to be paid",
+}
+_SUBTITLES = {"credit_note": "of a receipt", "debit_note": "of a credit note", "pro_forma": "not an invoice"}
 # What the references are called, in their order; what is not named here stays in the data.
 _REFERENCES = {
-    "corrects": "Corrects receipt",
+    "corrects": "Corrects",
     "corrects_issued_at": "Issued",
     "reason": "Reason",
+    "dispute": "Dispute",
     "payment": "Payment",
     "top_up": "Top-up",
     "journal": "Journal",
@@ -93,6 +109,10 @@ def _paid(snapshot: Mapping[str, Any]) -> str:
     if snapshot["kind"] == "pro_forma":
         return "  ".join(f"{name}: {text}" for name, text in payment.items() if name not in _PAYMENT)
     method = f" with {payment['method']}" if payment.get("method") else ""
+    if snapshot["kind"] == "debit_note":
+        return f"The refund{method} did not arrive. Credit note {snapshot['references']['corrects']} counts no more"
+    if snapshot["references"].get("dispute"):
+        return f"Taken back by the bank{method}, receipt {snapshot['references']['corrects']}"
     if snapshot["kind"] == "credit_note":
         return f"To the original payment{method}, receipt {snapshot['references']['corrects']}"
     return f"Received {_day(_moment(snapshot['supplied_at']))}{method}"

@@ -1,17 +1,15 @@
 """Issues documents inside the transaction that books what they tell of; each is asked for by a reference, once."""
 
 import logging
-import math
 from collections.abc import Sequence
 from datetime import datetime
-from fractions import Fraction
-from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
+from billing import tax_records
 from billing.documents import buyers, document_tax, numbering, sellers, snapshot
-from billing.documents.snapshot import Content, Line, Party, TaxLine
+from billing.documents.snapshot import Content, Line, Party
 from billing.models import Document, DocumentMail, Journal, LegalEntity, TopUp, Transfer
 
 log = logging.getLogger(__name__)
@@ -24,22 +22,18 @@ class NotPaid(Exception):
     """A receipt was asked for a top-up that is not paid or not booked."""
 
 
-class MoreThanReceived(Exception):
-    """A credit note would give back more than its receipt and the credit notes before it leave."""
-
-
 def issue_receipt(top_up: TopUp, *, journal_id: int | None = None) -> Document:
     """The receipt of a paid top-up, issued on the first call; with it the wish to mail it.
 
     Call it last in the transaction that books `journal_id` (found by the payment when left out). Raises NotPaid.
     """
     reference = f"receipt:{top_up.pk}"
-    top_up = _locked(top_up)
+    top_up = locked(top_up)
     known = Document.objects.filter(reference=reference).first()
     if known:
         return known
     paid_at = top_up.settled_at
-    journal = _journal(top_up, journal_id)
+    journal = payment_journal(top_up, journal_id)
     if top_up.status != TopUp.Status.PAID or journal is None or paid_at is None:
         raise NotPaid(str(top_up.pk))
     entity = sellers.current()
@@ -47,7 +41,7 @@ def issue_receipt(top_up: TopUp, *, journal_id: int | None = None) -> Document:
         kind=Document.Kind.RECEIPT,
         issued_at=timezone.now(),
         supplied_at=paid_at,
-        seller=_seller(entity, document_tax.registered_as(entity, top_up)),
+        seller=seller_now(entity, document_tax.registered_as(entity, top_up)),
         buyer=buyers.of(top_up.customer, document_tax.evidence(top_up)),
         lines=[Line(description=PREPAID, net_cents=top_up.net_cents)],
         tax=document_tax.lines(top_up),
@@ -55,7 +49,7 @@ def issue_receipt(top_up: TopUp, *, journal_id: int | None = None) -> Document:
         net_cents=top_up.net_cents,
         tax_cents=top_up.tax_cents,
         notes=document_tax.notes(top_up),
-        national=document_tax.national(top_up, tax_nano_usd=_booked(journal)[0]),
+        national=document_tax.national(top_up, tax_nano_usd=booked(journal)[0]),
         payment={
             "method": top_up.card,
             "order": buyers.purchase_order(top_up.customer),
@@ -63,70 +57,14 @@ def issue_receipt(top_up: TopUp, *, journal_id: int | None = None) -> Document:
         },
         references={"top_up": str(top_up.pk), "payment": top_up.payment_intent_id or "", "journal": str(journal.pk)},
     )
-    document = _issue(entity, content, reference=reference, top_up=top_up, journal=journal)
-    DocumentMail.objects.create(document=document, to=_mail_address(top_up))
-    return document
-
-
-def issue_credit_note(
-    top_up: TopUp,
-    *,
-    reference: str,
-    net_cents: int,
-    tax_cents: int,
-    journal_id: int,
-    reason: str,
-) -> Document:
-    """What is given back of a top-up's receipt, net and tax in its currency; the same reference gives the same note.
-
-    Call it last in the transaction that books `journal_id`, which moves the sum of both. A top-up of before there
-    were receipts gets its receipt first. Raises MoreThanReceived, NotPaid.
-    """
-    reference = f"credit_note:{reference}"
-    top_up = _locked(top_up)
-    known = Document.objects.filter(reference=reference).first()
-    if known:
-        return known
-    receipt = issue_receipt(top_up)
-    given = list(receipt.corrections.values_list("net_cents", "tax_cents"))
-    if (
-        min(net_cents, tax_cents) < 0
-        or net_cents + sum(net for net, _ in given) > receipt.net_cents
-        or tax_cents + sum(tax for _, tax in given) > receipt.tax_cents
-    ):
-        raise MoreThanReceived(receipt.number)
-    entity = receipt.entity
-    journal = Journal.objects.get(pk=journal_id)
-    now = timezone.now()
-    content = Content(
-        kind=Document.Kind.CREDIT_NOTE,
-        issued_at=now,
-        supplied_at=now,
-        seller=_same_party(receipt.snapshot["seller"]),
-        buyer=_same_party(receipt.snapshot["buyer"]),
-        lines=[Line(description=f"Refund of unused balance, receipt {receipt.number}", net_cents=net_cents)],
-        tax=_tax_of_part(receipt, net_cents, tax_cents),
-        currency=receipt.currency,
-        net_cents=net_cents,
-        tax_cents=tax_cents,
-        notes=receipt.snapshot["notes"],
-        national=document_tax.national_again(receipt.snapshot["national_tax"], tax_nano_usd=_booked(journal)[0]),
-        payment={"method": top_up.card},
-        references={
-            "corrects": receipt.number,
-            "corrects_issued_at": receipt.snapshot["issued_at"],
-            "reason": reason,
-            "top_up": str(top_up.pk),
-            "journal": str(journal_id),
-        },
-    )
-    document = _issue(entity, content, reference=reference, top_up=top_up, journal=journal, corrects=receipt)
-    DocumentMail.objects.create(document=document, to=_mail_address(top_up))
-    return document
+    return write(entity, content, reference=reference, top_up=top_up, journal=journal)
 
 
 def issue_pro_forma(top_up: TopUp, *, pay_to: dict[str, str], due_at: datetime) -> Document:
-    """An offer to pay by bank transfer: `pay_to` are the lines of the account and the payment reference."""
+    """An offer to pay by bank transfer, mailed as receipts are.
+
+    `pay_to` are the lines of the account and the payment reference.
+    """
     reference = f"pro_forma:{top_up.pk}"
     known = Document.objects.filter(reference=reference).first()
     if known:
@@ -136,18 +74,21 @@ def issue_pro_forma(top_up: TopUp, *, pay_to: dict[str, str], due_at: datetime) 
         kind=Document.Kind.PRO_FORMA,
         issued_at=timezone.now(),
         supplied_at=due_at,
-        seller=_seller(entity),
+        seller=seller_now(entity),
         buyer=buyers.of(top_up.customer),
         lines=[Line(description=PREPAID, net_cents=top_up.net_cents)],
         tax=document_tax.lines(top_up),
         currency=top_up.currency,
         net_cents=top_up.net_cents,
         tax_cents=top_up.tax_cents,
-        notes=["This is a request for payment, not an invoice. The receipt follows when the money has arrived."],
+        notes=[
+            "This is a request for payment, not an invoice. The receipt follows when the money has arrived.",
+            *document_tax.notes(top_up),
+        ],
         payment={"order": buyers.purchase_order(top_up.customer), **pay_to},
         references={"top_up": str(top_up.pk)},
     )
-    return _issue(entity, content, reference=reference, top_up=top_up, journal=None)
+    return write(entity, content, reference=reference, top_up=top_up, journal=None)
 
 
 def issue_missing_receipts(*, limit: int = 500) -> int:
@@ -164,24 +105,13 @@ def issue_missing_receipts(*, limit: int = 500) -> int:
     return issued
 
 
-def tax_share(receipt: Document, net_cents: int) -> int:
-    """The tax that goes back with `net_cents` of a receipt, given what earlier credit notes gave back.
-
-    Rounded over the sum of all notes, so that parts of any size add up to exactly the receipt's tax.
-    """
-    given = list(receipt.corrections.values_list("net_cents", "tax_cents"))
-    net_after = net_cents + sum(net for net, _ in given)
-    whole = _part(receipt.tax_cents, Fraction(net_after, receipt.net_cents)) if receipt.net_cents else 0
-    return whole - sum(tax for _, tax in given)
-
-
-def _locked(top_up: TopUp) -> TopUp:
+def locked(top_up: TopUp) -> TopUp:
     """The row as it is now, held until the transaction ends: its documents are written one after the other."""
     rows = TopUp.objects.select_for_update(no_key=True, of=("self",)).select_related("customer", "created_by")
     return rows.get(pk=top_up.pk)
 
 
-def _issue(
+def write(
     entity: LegalEntity,
     content: Content,
     *,
@@ -190,11 +120,12 @@ def _issue(
     journal: Journal | None,
     corrects: Document | None = None,
 ) -> Document:
+    """Takes the next number and writes the document, the wish to mail it, and what is to be told of its tax."""
     kind = Document.Kind(content.kind)
-    tax_nano_usd, total_nano_usd = _booked(journal)
+    tax_nano_usd, total_nano_usd = booked(journal)
     number = numbering.take(entity, kind, issued_at=content.issued_at)
     built = snapshot.build(content, number=str(number))
-    return Document.objects.create(
+    document = Document.objects.create(
         entity=entity,
         kind=kind,
         year=number.year,
@@ -215,9 +146,12 @@ def _issue(
         snapshot_sha256=snapshot.sha256(built),
         issued_at=content.issued_at,
     )
+    tax_records.due(document)
+    DocumentMail.objects.create(document=document, to=mail_address(top_up))
+    return document
 
 
-def _booked(journal: Journal | None) -> tuple[int, int]:
+def booked(journal: Journal | None) -> tuple[int, int]:
     """(tax, total) in nano-dollars that a journal moved; the tax is what touched account 2200."""
     if journal is None:
         return 0, 0
@@ -226,13 +160,13 @@ def _booked(journal: Journal | None) -> tuple[int, int]:
     return sum(nano for is_tax, nano in moved if is_tax), sum(nano for _, nano in moved)
 
 
-def _journal(top_up: TopUp, journal_id: int | None) -> Journal | None:
+def payment_journal(top_up: TopUp, journal_id: int | None) -> Journal | None:
     if journal_id is not None:
         return Journal.objects.get(pk=journal_id)
     return Journal.objects.filter(reference=f"stripe:{top_up.payment_intent_id}").first()
 
 
-def _seller(entity: LegalEntity, numbers: Sequence[tuple[str, str]] = ()) -> Party:
+def seller_now(entity: LegalEntity, numbers: Sequence[tuple[str, str]] = ()) -> Party:
     return Party(
         name=entity.name,
         address=entity.address,
@@ -242,43 +176,5 @@ def _seller(entity: LegalEntity, numbers: Sequence[tuple[str, str]] = ()) -> Par
     )
 
 
-def _same_party(given: dict[str, Any]) -> Party:
-    """The party of another document, word for word."""
-    ids = [(tax_id["kind"], tax_id["number"]) for tax_id in given["tax_ids"]]
-    return Party(**{**given, "tax_ids": ids})
-
-
-def _tax_of_part(receipt: Document, net_cents: int, tax_cents: int) -> list[TaxLine]:
-    """The receipt's lines of tax for a part of it; cents that do not divide go to the first lines."""
-    lines, left = [], tax_cents
-    share = Fraction(net_cents, receipt.net_cents) if receipt.net_cents else Fraction(0)
-    given = receipt.snapshot["tax"]
-    weights = [_cents(line["tax"]) for line in given]
-    for index, line in enumerate(given):
-        rest = sum(weights[index:])
-        tax = _part(left, Fraction(weights[index], rest)) if rest else 0
-        left -= tax
-        lines.append(
-            TaxLine(
-                jurisdiction=line["jurisdiction"],
-                name=line["name"],
-                rate_percent=line["rate_percent"],
-                base_cents=_part(_cents(line["base"]), share),
-                tax_cents=tax,
-                reason=line["reason"],
-            )
-        )
-    return lines
-
-
-def _part(cents: int, share: Fraction) -> int:
-    """Rounded half up to whole cents."""
-    return math.floor(cents * share + Fraction(1, 2))
-
-
-def _cents(text: str) -> int:
-    return int(text.replace(".", ""))
-
-
-def _mail_address(top_up: TopUp) -> str:
+def mail_address(top_up: TopUp) -> str:
     return buyers.mail_address(top_up.customer) or top_up.created_by.email

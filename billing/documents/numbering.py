@@ -8,7 +8,12 @@ from django.db import connection
 from billing.models import DocumentKind, LegalEntity
 
 # The letter of each kind in its numbers; invoices will take I.
-LETTERS = {DocumentKind.RECEIPT: "R", DocumentKind.CREDIT_NOTE: "C", DocumentKind.PRO_FORMA: "P"}
+LETTERS = {
+    DocumentKind.RECEIPT: "R",
+    DocumentKind.CREDIT_NOTE: "C",
+    DocumentKind.DEBIT_NOTE: "D",
+    DocumentKind.PRO_FORMA: "P",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

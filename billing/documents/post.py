@@ -46,14 +46,19 @@ def letter(document: Document) -> Letter:
     words = {
         Document.Kind.RECEIPT: f"We received {total}. Your balance is topped up, and the receipt is attached.",
         Document.Kind.CREDIT_NOTE: f"We gave back {total} to your original payment. The credit note is attached.",
+        Document.Kind.DEBIT_NOTE: f"A refund of {total} did not arrive, and what it took is in your balance again. The"
+        " debit note is attached: it takes the refund's credit note back.",
         Document.Kind.PRO_FORMA: f"Here is the pro-forma for {total}. It says where to pay and with which reference.",
     }
+    disputed = f"Your bank took back {total} of a payment. The credit note for it is attached."
+    is_offer = document.kind == Document.Kind.PRO_FORMA
+    is_disputed = "dispute" in document.snapshot["references"]
     return Letter(
         subject=f"{title} {document.number} for {total}",
-        paragraphs=[words[Document.Kind(document.kind)]],
+        paragraphs=[disputed if is_disputed else words[Document.Kind(document.kind)]],
         action=("Look at your documents", f"{settings.WEB_URL}{reverse('documents')}"),
         small=["Another address for these mails can be set in the billing profile."],
-        why=f"because {document.customer.name} paid with us.",
+        why=f"because {document.customer.name} {'asked for it' if is_offer else 'paid with us'}.",
     )
 
 

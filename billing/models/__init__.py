@@ -18,7 +18,7 @@ from billing.models.provider import (
     TieOut,
 )
 from billing.models.refunds import Refund, RefundPart
-from billing.models.taxes import TaxMode, TaxRegistration, TopUpTax
+from billing.models.taxes import TaxMode, TaxRecord, TaxRegistration, TopUpTax
 from billing.models.top_ups import FxRate, ProviderCustomer, TopUp
 from billing.models.usage import EthUsdRate, Markup, Usage
 
@@ -59,6 +59,7 @@ __all__ = [
     "TaxIdKind",
     "TaxIdState",
     "TaxMode",
+    "TaxRecord",
     "TaxRegistration",
     "TieOut",
     "TopUp",

@@ -29,6 +29,7 @@ class LegalEntity(models.Model):
 class DocumentKind(models.TextChoices):
     RECEIPT = "receipt", "Receipt"
     CREDIT_NOTE = "credit_note", "Credit note"
+    DEBIT_NOTE = "debit_note", "Debit note"
     PRO_FORMA = "pro_forma", "Pro-forma"
 
 

@@ -13,6 +13,7 @@ class FraudSignal(models.Model):
         SHARED_CARD = "shared_card", "Card of another account"
         MANY_CARDS = "many_cards", "Many cards"
         CARD_COUNTRY = "card_country", "Card from another country"
+        LOCATION = "location", "Taxed place is not proved"
         BLOCKED_COUNTRY = "blocked_country", "Country we do not serve"
         SIGN_UPS = "sign_ups", "Many sign-ups"
         ALIAS_ADDRESS = "alias_address", "Same mailbox as another account"

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts.models import User
-from billing.models.documents import LegalEntity
+from billing.models.documents import Document, LegalEntity
 from billing.models.top_ups import TopUp
 
 
@@ -57,3 +57,55 @@ class TopUpTax(models.Model):
     calculation_id = models.CharField(max_length=120, blank=True, help_text="The provider's, when we asked for it.")
     agrees = models.BooleanField()
     made_at = models.DateTimeField(db_default=Now(), editable=False)
+
+
+class TaxRecord(models.Model):
+    """What the provider's tax reports are to be told of one document; written with it, told by the clock.
+
+    Only of payments without a page of the provider: of its own pages it keeps the records itself. A sale is what a
+    receipt says, or what a debit note takes up again; a reversal is what a credit note gives back of a sale. Both
+    `net_cents` and `tax_cents` are positive, in minor units; `told_tax_cents` is the tax as the provider recorded it.
+    """
+
+    class Kind(models.TextChoices):
+        SALE = "sale", "Collected"
+        REVERSAL = "reversal", "Given back"
+
+    class State(models.TextChoices):
+        DUE = "due", "To be told"
+        RECORDED = "recorded", "Recorded"
+        REFUSED = "refused", "Refused"
+
+    document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="tax_records")
+    top_up = models.ForeignKey(TopUp, on_delete=models.PROTECT, related_name="tax_records")
+    reference = models.CharField(max_length=80, unique=True, help_text="Ours; the provider takes it once.")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    original = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="reversals")
+    currency = models.CharField(max_length=3)
+    net_cents = models.PositiveIntegerField()
+    tax_cents = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=State.choices, db_default=State.DUE)
+    calculation_id = models.CharField(max_length=120, blank=True, db_default="")
+    provider_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
+    line_id = models.CharField(max_length=120, blank=True, db_default="")
+    told_tax_cents = models.IntegerField(null=True)
+    attempt = models.PositiveSmallIntegerField(db_default=1)
+    tries = models.PositiveIntegerField(db_default=0)
+    not_before = models.DateTimeField(db_default=Now())
+    failure = models.CharField(max_length=200, blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    recorded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["not_before"], condition=models.Q(state="due"), name="taxes_to_be_told"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="tax_reversal_has_its_sale",
+                condition=models.Q(kind="sale", original=None) | models.Q(kind="reversal", original__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference

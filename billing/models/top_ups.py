@@ -89,6 +89,7 @@ class TopUp(models.Model):
     )
     card_fingerprint = models.CharField(max_length=64, default="", db_default="", blank=True)
     card_country = models.CharField(max_length=2, default="", db_default="", blank=True)
+    ip = models.GenericIPAddressField(null=True, blank=True, help_text="Where the wish came from, as evidence for tax.")
     balance_transaction_id = models.CharField(max_length=120, unique=True, null=True, blank=True)
     fee_cents = models.PositiveIntegerField(null=True, blank=True)
     card = models.CharField(max_length=40, blank=True, help_text="Brand and last four digits, for the reader.")

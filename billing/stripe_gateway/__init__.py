@@ -28,7 +28,16 @@ from billing.stripe_gateway.disputes import (
 from billing.stripe_gateway.events import BadSignature, Event, list_events, verify_event
 from billing.stripe_gateway.intents import Card, Fee, Payment, cancel_payment, confirm_payment, create_payment, payment
 from billing.stripe_gateway.refunds import RefundFacts, create_refund, refund, refunds_of
-from billing.stripe_gateway.tax import Address, Calculation, calculate_tax, record_tax, tell_customer
+from billing.stripe_gateway.tax import (
+    Address,
+    Calculation,
+    RecordedTax,
+    calculate_tax,
+    record_tax,
+    reverse_tax,
+    tax_calculation,
+    tell_customer,
+)
 
 __all__ = [
     "Address",
@@ -48,6 +57,7 @@ __all__ = [
     "Page",
     "Payment",
     "Payout",
+    "RecordedTax",
     "RefundFacts",
     "Refused",
     "SetupSession",
@@ -75,8 +85,10 @@ __all__ = [
     "record_tax",
     "refund",
     "refunds_of",
+    "reverse_tax",
     "setup_session",
     "submit_evidence",
+    "tax_calculation",
     "tell_customer",
     "verify_event",
 ]

@@ -27,7 +27,11 @@ class AnswerStuck(Unavailable):
 
 
 class Refused(Exception):
-    """The provider understood and said no; asking again would change nothing."""
+    """The provider understood and said no; asking again would change nothing. `code` is the provider's, or empty."""
+
+    def __init__(self, reason: str, *, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def client() -> stripe.StripeClient:
@@ -77,7 +81,7 @@ class Translated:
             raise AnswerStuck(reason) from None
         if status in (0, 409, 429) or status >= 500:
             raise Unavailable(reason) from None
-        raise Refused(reason) from None
+        raise Refused(reason, code=error.code or "") from None
 
 
 def _is_replay(error: stripe.StripeError) -> bool:

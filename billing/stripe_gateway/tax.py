@@ -32,6 +32,15 @@ class Calculation:
     lines: tuple[TaxLine, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedTax:
+    """What the provider's reports hold of one document: its id there, that of its one line, and the line's tax."""
+
+    id: str
+    line_id: str
+    tax_cents: int
+
+
 def tell_customer(customer_id: str, *, name: str, address: Address, tax_id: tuple[str, str] | None) -> None:
     """Makes the provider know name, address and the one tax id (kind, number) that counts; others are taken away.
 
@@ -63,21 +72,51 @@ def calculate_tax(*, customer_id: str, reference: str, net_cents: int, currency:
     }
     with Translated():
         made = client().v1.tax.calculations.create(wish)
-    return Calculation(
-        id=made.id or "",
-        total_cents=made.amount_total,
-        tax_cents=made.tax_amount_exclusive,
-        lines=tuple(_calculated(line, net_cents) for line in made.tax_breakdown),
-    )
+    return _read(made, net_cents)
 
 
-def record_tax(*, calculation_id: str, reference: str) -> str:
-    """Tells the provider that a calculated tax was collected; the id of its record. Raises as above."""
+def tax_calculation(calculation_id: str) -> Calculation:
+    """A calculation that was made before. Raises NotConfigured, Unavailable, and Refused once it is 90 days old."""
+    with Translated():
+        made = client().v1.tax.calculations.retrieve(calculation_id)
+    return _read(made, made.amount_total - made.tax_amount_exclusive)
+
+
+def record_tax(*, calculation_id: str, reference: str, attempt: int) -> RecordedTax:
+    """Tells the provider that a calculated tax was collected; the same reference and attempt give the same record.
+
+    Raises as above, AnswerStuck, and Refused with the code resource_already_exists for a reference it has.
+    """
+    wish: Any = {"calculation": calculation_id, "reference": reference, "expand": ["line_items"]}
     with Translated():
         made = client().v1.tax.transactions.create_from_calculation(
-            {"calculation": calculation_id, "reference": reference}, {"idempotency_key": f"tax-{reference}"}
+            wish, {"idempotency_key": f"tax-{reference}-{attempt}"}
         )
-    return made.id
+    return _recorded(made)
+
+
+def reverse_tax(
+    *, original_id: str, line_id: str, reference: str, attempt: int, net_cents: int, tax_cents: int
+) -> RecordedTax:
+    """Tells the provider that so much of a recorded sale and its tax was given back. Raises as record_tax does."""
+    wish: Any = {
+        "mode": "partial",
+        "original_transaction": original_id,
+        "reference": reference,
+        "line_items": [
+            {
+                "original_line_item": line_id,
+                "reference": reference,
+                "amount": -net_cents,
+                "amount_tax": -tax_cents,
+            }
+        ],
+        "expand": ["line_items"],
+    }
+    once: Any = {"idempotency_key": f"tax-{reference}-{attempt}"}
+    with Translated():
+        made = client().v1.tax.transactions.create_reversal(wish, once)
+    return _recorded(made)
 
 
 def checkout_lines(session: stripe.checkout.Session) -> tuple[TaxLine, ...]:
@@ -93,6 +132,20 @@ def told_number(kind: str, number: str) -> str:
     if kind == "ch_vat" and number.startswith("CHE") and number[3:12].isdigit():
         return f"CHE-{number[3:6]}.{number[6:9]}.{number[9:12]} {number[12:]}"
     return number
+
+
+def _read(made: stripe.tax.Calculation, net_cents: int) -> Calculation:
+    return Calculation(
+        id=made.id or "",
+        total_cents=made.amount_total,
+        tax_cents=made.tax_amount_exclusive,
+        lines=tuple(_calculated(line, net_cents) for line in made.tax_breakdown or []),
+    )
+
+
+def _recorded(made: stripe.tax.Transaction) -> RecordedTax:
+    [line] = made.line_items.data if made.line_items else []
+    return RecordedTax(id=made.id, line_id=line.id, tax_cents=line.amount_tax)
 
 
 def _address(address: Address) -> Any:

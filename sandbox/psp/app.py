@@ -27,6 +27,7 @@ from sandbox.psp import (
     refunds,
     setup_intents,
     tax,
+    tax_transactions,
 )
 from sandbox.psp.errors import JSON, Answer, ApiError, internal
 from sandbox.psp.world import API_VERSION, Call, Cause, World, new_id, take_expand
@@ -46,9 +47,10 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", "/v1/customers/{customer}/tax_ids/{id}", tax.delete_id),
     ("POST", "/v1/tax/calculations", tax.calculate),
     ("GET", "/v1/tax/calculations/{id}", tax.retrieve_calculation),
-    ("POST", "/v1/tax/transactions/create_from_calculation", tax.record),
-    ("POST", "/v1/tax/transactions/create_reversal", tax.reverse),
-    ("GET", "/v1/tax/transactions/{id}", tax.retrieve_transaction),
+    ("POST", "/v1/tax/transactions/create_from_calculation", tax_transactions.record),
+    ("POST", "/v1/tax/transactions/create_reversal", tax_transactions.reverse),
+    ("GET", "/v1/tax/transactions/{id}", tax_transactions.retrieve),
+    ("GET", "/v1/tax/transactions/{id}/line_items", tax_transactions.list_lines),
     ("POST", "/v1/checkout/sessions", checkout.create),
     ("GET", "/v1/checkout/sessions", checkout.index),
     ("GET", "/v1/checkout/sessions/{id}", checkout.retrieve),
@@ -253,6 +255,7 @@ def _add_knobs(app: web.Application, world: World) -> None:
         "/sandbox/payouts/{id}",
         door(lambda request, given: payouts.move(world, request.match_info["id"], given)),
     )
+    add("GET", "/sandbox/tax_transactions", door(lambda request, given: tax_transactions.show_all(world)))
     add("POST", "/sandbox/fees", door(lambda request, given: payouts.take_fee(world, given)))
     add(
         "GET",

@@ -117,6 +117,11 @@ class Psp:
         """An early fraud warning on `charge` or `payment_intent`. Gives its id."""
         return str(self.knob("POST", "/sandbox/early_fraud_warnings", named)["id"])
 
+    def taxes(self) -> list[dict[str, Any]]:
+        """What was recorded of tax, in its order: id, reference, type, amount, amount_tax."""
+        rows: list[dict[str, Any]] = self.knob("GET", "/sandbox/tax_transactions")["data"]
+        return rows
+
     def move_refund(self, refund_id: str, status: str) -> None:
         """succeeded, failed or canceled."""
         self.knob("POST", f"/sandbox/refunds/{refund_id}", {"status": status})

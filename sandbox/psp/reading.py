@@ -20,6 +20,7 @@ EXPANDABLE = {
     "dispute": {"charge", "payment_intent"},
     "radar.early_fraud_warning": {"charge", "payment_intent"},
     "tax_id": {"customer"},
+    "tax.transaction": {"line_items"},
     "event": set(),
 }
 DEEPEST_EXPANSION = 4
@@ -125,7 +126,8 @@ def _expand(world: World, stored: JSON, body: JSON, steps: list[str], path: str)
     if len(steps) > DEEPEST_EXPANSION or name not in EXPANDABLE.get(stored["object"], set()):
         raise invalid(f"This property cannot be expanded ({path}).", param="expand")
     if name == "line_items":
-        body[name] = whole_list(stored["_line_items"], f"/v1/checkout/sessions/{stored['id']}/line_items")
+        kind = "tax/transactions" if stored["object"] == "tax.transaction" else "checkout/sessions"
+        body[name] = whole_list(stored["_line_items"], f"/v1/{kind}/{stored['id']}/line_items")
         return
     if name == "refunds":
         made = world.store.select(

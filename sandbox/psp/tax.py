@@ -1,7 +1,4 @@
-"""Tax: calculations by request and on Checkout, the numbers customers give, and what was recorded of it."""
-
-from fractions import Fraction
-from typing import Any
+"""Tax: calculations by request and on Checkout, and the numbers customers give."""
 
 from sandbox.psp import events, params, reading, tax_rates
 from sandbox.psp.errors import JSON, ApiError, invalid, no_such
@@ -134,6 +131,11 @@ def calculate(call: Call) -> JSON:
     override = details.get("taxability_override") or "none"
     exempt = {"customer_exempt": "exempt", "reverse_charge": "reverse"}.get(override, "none")
     amounts = [line["amount"] for line in given["line_items"]]
+    rates = _rates(world, address, [number["type"] for number in ids], exempt)
+    parts = [
+        (line["amount"], sum(rate.of(line["amount"]) for rate in rates), line.get("reference") or f"L{number}")
+        for number, line in enumerate(given["line_items"], start=1)
+    ]
     lines: list[JSON] = [
         {
             "amount": sum(rate.of(amount) for amount in amounts),
@@ -149,7 +151,7 @@ def calculate(call: Call) -> JSON:
             "taxability_reason": rate.reason,
             "taxable_amount": sum(amounts) if rate.reason == "standard_rated" else 0,
         }
-        for rate in _rates(world, address, [number["type"] for number in ids], exempt)
+        for rate in rates
     ]
     tax, now = sum(line["amount"] for line in lines), world.now()
     calculation = {
@@ -174,84 +176,16 @@ def calculate(call: Call) -> JSON:
         "tax_amount_inclusive": 0,
         "tax_breakdown": lines,
         "tax_date": now,
-        "_amounts": amounts,
+        "_lines": parts,
     }
     return reading.show(world, world.store.insert(calculation), call.expand)
 
 
 def retrieve_calculation(call: Call) -> JSON:
+    found = call.world.need("tax.calculation", call.id, param="calculation")
+    if call.world.now() > found["expires_at"]:
+        raise no_such("tax.calculation", call.id)
     return reading.retrieve("tax.calculation", call, param="calculation")
-
-
-def record(call: Call) -> JSON:
-    """Tells that what was calculated has been collected, once for each reference."""
-    spec: params.Spec = {
-        "calculation": params.string(),
-        "reference": params.string(500),
-        "metadata": params.metadata,
-        "posted_at": params.integer(),
-    }
-    given = params.read(call.params, spec, required=("calculation", "reference"))
-    calculation = call.world.need("tax.calculation", given["calculation"], param="calculation")
-    if call.world.now() > calculation["expires_at"]:
-        raise invalid("This calculation has expired.", param="calculation")
-    totals = {"amount": sum(calculation["_amounts"]), "amount_tax": calculation["tax_amount_exclusive"]}
-    return _recorded(call, given, calculation, kind="transaction", totals=totals, reversal=None)
-
-
-def reverse(call: Call) -> JSON:
-    """Takes back a recorded transaction, whole or by `flat_amount` (negative, tax included)."""
-    spec: params.Spec = {
-        "flat_amount": params.integer(least=-(2**53)),
-        "metadata": params.metadata,
-        "mode": params.one_of("full", "partial"),
-        "original_transaction": params.string(),
-        "reference": params.string(500),
-    }
-    given = params.read(call.params, spec, required=("mode", "original_transaction", "reference"))
-    original = call.world.need("tax.transaction", given["original_transaction"], param="original_transaction")
-    if original["type"] != "transaction":
-        raise invalid("Only a transaction can be reversed.", param="original_transaction")
-    amount, tax = original["_totals"]["amount"], original["_totals"]["amount_tax"]
-    back = given.get("flat_amount") if given["mode"] == "partial" else -(amount + tax)
-    if back is None or back >= 0 or -back > amount + tax:
-        raise invalid("A reversal is negative and at most the whole transaction.", param="flat_amount")
-    tax_back = int(Fraction(-back * tax, amount + tax) + Fraction(1, 2))
-    totals = {"amount": back + tax_back, "amount_tax": -tax_back}
-    reversal = {"original_transaction": original["id"]}
-    return _recorded(call, given, original, kind="reversal", totals=totals, reversal=reversal)
-
-
-def retrieve_transaction(call: Call) -> JSON:
-    return reading.retrieve("tax.transaction", call, param="transaction")
-
-
-def _recorded(call: Call, given: JSON, of: JSON, *, kind: str, totals: JSON, reversal: JSON | None) -> JSON:
-    world = call.world
-    where = " AND json_extract(body, '$.reference') = ?"
-    if world.store.select("tax.transaction", where, [given["reference"]], newest_first=True, limit=1):
-        raise invalid("A transaction with this reference exists.", param="reference", code="resource_already_exists")
-    now = world.now()
-    transaction: dict[str, Any] = {
-        "id": new_id("tax_"),
-        "object": "tax.transaction",
-        "created": now,
-        "currency": of["currency"],
-        "customer": of["customer"],
-        "customer_details": of["customer_details"],
-        "line_items": None,
-        "livemode": False,
-        "metadata": params.merge_metadata({}, given.get("metadata")),
-        "posted_at": given.get("posted_at") or now,
-        "reference": given["reference"],
-        "reversal": reversal,
-        "ship_from_details": None,
-        "shipping_cost": None,
-        "tax_date": of["tax_date"],
-        "type": kind,
-        "_totals": totals,
-    }
-    return reading.show(world, world.store.insert(transaction), call.expand)
 
 
 def _rates(world: World, address: JSON, tax_ids: list[str], exempt: str) -> list[Rate]:
