@@ -232,7 +232,7 @@ def test_what_a_calculation_no_longer_says_waits_for_finance_and_is_asked_again(
     assert tick() == 0
     record = TaxRecord.objects.get()
     assert (record.state, "1900 cents" in record.failure) == ("refused", True)
-    room, again = "/admin/billing/taxrecord/", {"action": "ask_again", "_selected_action": [record.pk]}
+    room, again = "/staff/billing/taxrecord/", {"action": "ask_again", "_selected_action": [record.pk]}
     client.force_login(builders.staff("support"))
     client.post(room, again)
     record.refresh_from_db()
