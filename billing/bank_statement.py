@@ -148,12 +148,9 @@ def book_matched(*, limit: int = 500) -> int:
 
 
 def payouts_on_their_way() -> list[Payout]:
-    """Payouts whose account 1120 does not stand at nothing, the oldest first; `open_nano_usd` is what stands there."""
-    standing = {row.party: row.amount for row in ledger.balances(postings.PAYOUTS) if row.amount}
-    found = list(Payout.objects.filter(id__in=standing).order_by("created_at"))
-    for payout in found:
-        payout.open_nano_usd = standing[payout.id]  # type: ignore[attr-defined]
-    return found
+    """Payouts whose account 1120 does not stand at nothing, the oldest first."""
+    standing = [row.party for row in ledger.balances(postings.PAYOUTS) if row.amount]
+    return list(Payout.objects.filter(id__in=standing).order_by("created_at"))
 
 
 def _book(line_id: int) -> bool:

@@ -1,6 +1,7 @@
 """The console's rooms of price ceilings and markups: rows are asked for, added and never changed."""
 
 import uuid
+from abc import ABCMeta, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Now
+from django.forms.widgets import MediaDefiningClass
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -113,7 +115,11 @@ class MarkupForm(_MarkupForm):
         help_texts: ClassVar[dict[str, str]] = {"customer": "Empty: all customers without their own."}
 
 
-class AddOnlyAdmin(ReadOnlyAdmin):
+class _AbstractRoom(ABCMeta, MediaDefiningClass):
+    """Rooms of the console have a metaclass of their own already."""
+
+
+class AddOnlyAdmin(ReadOnlyAdmin, metaclass=_AbstractRoom):
     """A room whose rows follow one another; each new one is asked for."""
 
     right = "prices.see"
@@ -123,9 +129,9 @@ class AddOnlyAdmin(ReadOnlyAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return admin.site.has_permission(request) and any(map(request.user.has_perm, self.adding))
 
+    @abstractmethod
     def wish(self, request: HttpRequest, form: Any) -> Approval | None:
         """Asks for the row; None when it needed no second person and is there."""
-        raise NotImplementedError
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Writes no row itself: the answer leads to the request, which waits for a second person."""

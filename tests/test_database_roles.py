@@ -242,6 +242,25 @@ def test_the_web_can_only_wish_for_a_funding(roles: dict[str, psycopg.Connection
     roles["web"].execute(wish, [staff, "requested", None])
 
 
+def test_the_web_raises_the_ceiling_of_a_key_for_the_key_s_own_people_alone(
+    roles: dict[str, psycopg.Connection],
+) -> None:
+    owner, staff = builders.customer(), builders.staff("admin").pk
+    key, own = builders.api_key(owner).pk, owner.members.get().pk
+    ceiling = (
+        "INSERT INTO signing_priceceiling"
+        " (scope, model, unit, per_units, api_key_id, limit_nano_usd, made_by_id, valid_from)"
+        " VALUES ('api_key', '', 'job', 1, %s, %s, %s, statement_timestamp() + %s * interval '1 day')"
+    )
+    for limit, maker, days in ((100, staff, 0), (99, staff, 0), (500, own, 0), (None, own, 0), (500, own, 0)):
+        roles["web"].execute(ceiling, [key, limit, maker, days])
+    stranger = builders.customer().members.get().pk
+    for limit, maker, days in ((501, staff, 0), (None, staff, 0), (1, staff, 1), (501, stranger, 0)):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="a second person approves this ceiling"):
+            roles["web"].execute(ceiling, [key, limit, maker, days])
+    roles["worker"].execute(ceiling, [key, 501, staff, 0])
+
+
 def test_every_role_can_do_its_own_work(roles: dict[str, psycopg.Connection]) -> None:
     for service, statements in ALLOWED.items():
         for statement in statements:
