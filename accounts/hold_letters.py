@@ -43,5 +43,20 @@ def lifted(customer: Customer) -> Letter:
     )
 
 
+def why_frozen(customer: Customer) -> str:
+    """For the account's own pages: what kind of hold stands, what still works, and whom to ask."""
+    codes = set(Hold.objects.filter(customer=customer, lifted_at=None).values_list("code", flat=True))
+    known = {
+        Hold.Code.DISPUTE: "A payment of this account is disputed.",
+        Hold.Code.FRAUD_WARNING: "A bank warned that a payment may not be its cardholder’s.",
+        **_WHY,
+    }
+    reason = next((words for code, words in known.items() if code in codes), "A person of ours looks at this account.")
+    ask = (
+        f" Questions? Write to {settings.SELLER_EMAIL} and name account {customer.pk}." if settings.SELLER_EMAIL else ""
+    )
+    return f"{reason} Until that is over no payment is signed, and nothing can be paid in or refunded.{ask}"
+
+
 def wallet_url() -> str:
     return f"{settings.WEB_URL}/wallet/"

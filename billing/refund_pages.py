@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import terms
+from accounts import hold_letters, terms
 from accounts.access import CustomerRequest, customer_required, owner_required
 from accounts.models import Customer, Membership
 from billing import display, refund_bookings, refunds, tasks
@@ -113,6 +113,7 @@ def _page(request: CustomerRequest, *, form: RefundForm | None = None, status: i
     context = {
         "form": form or RefundForm(initial={"refund": uuid.uuid4()}, most_nano_usd=most),
         "most": most,
+        "why_frozen": hold_letters.why_frozen(request.customer),
         "refunds": [(refund, refunds.needs_second_person(refund)) for refund in rows],
         "is_owner": request.membership.role == Membership.Role.OWNER,
         **more,

@@ -1,9 +1,10 @@
 """The customer's money pages: wallet and top-ups, statements and their files."""
 
 import uuid
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
+from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -11,20 +12,24 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import terms
+from accounts import hold_letters, terms
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
-from billing import bank_transfers, fx, statements, stripe_gateway, tasks, taxing, topups, usage
+from billing import bank_transfers, fx, set_aside, statements, stripe_gateway, tasks, taxing, topups, usage
 from billing.documents import statement_pdf
 from billing.exports import statement_csv
 from billing.forms import TopUpForm
-from billing.models import AutoRecharge, TopUp, Wallet
+from billing.models import AutoRecharge, Document, Grant, TopUp, Wallet
 from billing.statements import Statement
 
 _SHOWN_TOP_UPS = 100
 _BANKS = {"sepa_debit": "SEPA direct debit", "us_bank_account": "US bank account"}
 # What a page looks at again by itself; a bank's days are too long for that.
 _MOVING = (TopUp.Status.STARTED, TopUp.Status.OPEN)
+
+
+# The number of our own receipt.
+_RECEIPT = Subquery(Document.objects.filter(top_up=OuterRef("pk"), kind=Document.Kind.RECEIPT).values("number")[:1])
 
 
 def available_nano_usd(customer: Customer) -> int:
@@ -127,8 +132,15 @@ def statement_list(request: CustomerRequest) -> HttpResponse:
 def statement(request: CustomerRequest, month: date) -> HttpResponse:
     found = _statement(request, month)
     last = found.end - timedelta(days=1)
-    context = {"statement": found, "days": statements.days(found), "groups": statements.groups(found), "last": last}
-    context["used"] = -found.charge_nano_usd
+    moment = datetime(found.end.year, found.end.month, found.end.day, tzinfo=UTC) if found.final else timezone.now()
+    context = {
+        "statement": found,
+        "days": statements.days(found),
+        "groups": statements.groups(found),
+        "last": last,
+        "used": -found.charge_nano_usd,
+        "beside": set_aside.at(request.customer, moment),
+    }
     return render(request, "billing/statement.html", context)
 
 
@@ -156,6 +168,7 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
     available = available_nano_usd(request.customer)
     burn = usage.burn(request.customer.pk, now=now)
     lasts = burn.lasts(available) if burn else None
+    wallet = Wallet.objects.filter(customer=request.customer).first()
     context = {
         "form": form,
         "available": available,
@@ -163,6 +176,7 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
         "lasts": lasts,
         "empty_at": now + lasts if lasts else None,
         "top_ups": TopUp.objects.filter(customer=request.customer)
+        .annotate(receipt=_RECEIPT)
         .select_related("created_by", "saved_card")
         .order_by("-created_at")[:_SHOWN_TOP_UPS],
         "can_pay": bool(settings.STRIPE_SECRET_KEY) and request.customer.status == Customer.Status.ACTIVE,
@@ -172,7 +186,15 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
         "new_setup": uuid.uuid4(),
         "recharge": AutoRecharge.objects.filter(customer=request.customer).select_related("card").first(),
         "banks": [_BANKS[name] for name in settings.TOP_UP_METHODS if name in _BANKS],
-        "debt": Wallet.objects.filter(customer=request.customer, debt_nano_usd__gt=0).exists(),
+        "wallet": wallet,
+        "paid": available - wallet.promo_nano_usd if wallet else available,
+        "promo_ends": Grant.objects.filter(
+            customer=request.customer, kind=Grant.Kind.PROMO, remaining_nano_usd__gt=0, expires_at__gt=now
+        )
+        .order_by("expires_at")
+        .first(),
+        "beside": set_aside.at(request.customer, now),
+        "why_frozen": hold_letters.why_frozen(request.customer),
         "terms_due": terms.are_due(request.user),
         "terms_version": settings.TERMS_VERSION,
         "terms_url": settings.TERMS_URL,

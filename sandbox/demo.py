@@ -216,6 +216,9 @@ class Demo:
             "DISCOVERY_SECONDS": "10",
             # The sandbox provider knows them all, and its rates never change.
             "TOP_UP_METHODS": os.environ.get("TOP_UP_METHODS", "card,sepa_debit,us_bank_account"),
+            "BANK_ACCOUNT": os.environ.get(
+                "BANK_ACCOUNT", "Account holder: Clearinghouse; IBAN: DE02120300000000202051"
+            ),
             "FX_SOURCE": os.environ.get("FX_SOURCE", "sandbox.rates.fixed"),
             # One account has one key here, and whoever measures a demo does it with that.
             "KEY_REQUESTS_PER_SECOND": os.environ.get("KEY_REQUESTS_PER_SECOND", "0"),

@@ -20,6 +20,7 @@ from billing.bank_statement import WrongFile
 from billing.models import BankLine, BankTransfer, Document, Payout, TopUp, Wallet, WalletEntry
 from tests import builders
 from tests.provider_stage import booked_well
+from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TODAY = timezone.now().date()
@@ -49,14 +50,16 @@ def bert() -> User:
 
 
 def wish(payer: Customer, amount_cents: int = 500_000, **more: Any) -> BankTransfer:
-    return bank_transfers.start(customer=payer, user=payer.members.get(), amount_cents=amount_cents, **more)
+    with acting_as("web"):
+        return bank_transfers.start(customer=payer, user=payer.members.get(), amount_cents=amount_cents, **more)
 
 
 def line(
     user: User, amount: str, reference: str = "", currency: str = "usd", counterparty: str = "BIG CORP"
 ) -> BankLine:
     text = f"date,amount,currency,reference,counterparty\n{TODAY},{amount},{currency},{reference},{counterparty}\n"
-    assert bank_statement.enter(bank_statement.read(text), user=user) == 1
+    with acting_as("web"):
+        assert bank_statement.enter(bank_statement.read(text), user=user) == 1
     return BankLine.objects.latest("id")
 
 
@@ -67,8 +70,10 @@ def ask(one: BankLine, transfer: BankTransfer, user: User, **more: Any) -> Appro
 
 
 def credited(one: BankLine, transfer: BankTransfer, asker: User, decider: User) -> Approval:
-    approval = approvals.decide(ask(one, transfer, asker).pk, decider, approve=True)
-    approvals.carry_out_waiting()
+    with acting_as("web"):
+        approval = approvals.decide(ask(one, transfer, asker).pk, decider, approve=True)
+    with acting_as("worker"):
+        approvals.carry_out_waiting()
     approval.refresh_from_db()
     return approval
 

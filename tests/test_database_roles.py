@@ -85,6 +85,8 @@ FORBIDDEN = {
         # An account is frozen and thawed by placing and lifting holds, never by hand.
         "UPDATE accounts_customer SET status = 'active'",
         "INSERT INTO accounts_hold (customer_id, code, reference, reason) VALUES (1, 'staff', 'x', 'x')",
+        "UPDATE accounts_notice SET sent_at = now()",
+        "INSERT INTO billing_fxrate (currency, nano_usd_per_cent, source) VALUES ('eur', 1, 'x')",
         "UPDATE accounts_hold SET lifted_at = now()",
         # A table of its own named like one of the books, or a trigger of the books on a table of its own.
         "CREATE TEMP TABLE billing_usageday (customer_id bigint)",
@@ -141,6 +143,8 @@ FORBIDDEN = {
         "UPDATE billing_tieout SET net_cents = 0",
         "UPDATE accounts_customer SET status = 'active'",
         "UPDATE accounts_hold SET lifted_at = now()",
+        "UPDATE accounts_notice SET letter = '{}'",
+        "DELETE FROM accounts_notice",
         "SELECT accounts_close_customer(1, false)",
         "UPDATE billing_document SET total_cents = 1",
         "DELETE FROM billing_documentcounter",
@@ -180,6 +184,7 @@ ALLOWED = {
         "SELECT * FROM billing_account_balance",
         "SELECT accounts_lift_hold(0, 'x', NULL)",
         "UPDATE billing_refundpart SET checked_at = NULL",
+        "UPDATE accounts_notice SET not_before = now(), attempts = 0, error = '', sent_at = NULL",
         "UPDATE billing_fraudsignal SET dismissed_at = NULL",
         "INSERT INTO billing_fraudcheck (reference) VALUES ('x')",
         "SELECT * FROM billing_billingprofile, accounts_termsacceptance, accounts_membership",

@@ -39,13 +39,13 @@ def eventually[T](look: Callable[[], T], right: Callable[[T], bool]) -> T:
     return seen
 
 
-def charge(client: stripe.StripeClient, amount: int, currency: str = "usd") -> int:
+def charge(client: stripe.StripeClient, amount: int, currency: str = "usd", card: str = "pm_card_visa") -> int:
     """A paid charge, settled; gives what of it reaches the balance."""
     client.v1.payment_intents.create(
         {
             "amount": amount,
             "currency": currency,
-            "payment_method": "pm_card_visa",
+            "payment_method": card,
             "confirm": True,
             "off_session": True,
         }
@@ -53,6 +53,12 @@ def charge(client: stripe.StripeClient, amount: int, currency: str = "usd") -> i
     net = amount - card_fee(amount)
     eventually(lambda: transactions(client, currency), lambda rows: any(row.net == net for row in rows))
     return net
+
+
+def test_the_card_whose_money_is_quick_can_be_paid_out_at_once(psp: Psp, client: stripe.StripeClient) -> None:
+    net = charge(client, 10_000, card="pm_card_bypassPending")
+    assert available(client) == net
+    client.v1.payouts.create({"amount": net, "currency": "usd"})
 
 
 def transactions(client: stripe.StripeClient, currency: str = "usd", **more: Any) -> list[stripe.BalanceTransaction]:

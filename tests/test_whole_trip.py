@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from sandbox.chain.client import SandboxChain
 from sandbox.orchestrator.client import RunningOrchestrator, running_orchestrator
-from tests import money_story
+from tests import money_story, staff_money_story
 from tests.browser import DESK, open_browser
 from tests.demo import ROOT, RunningDemo, running_demo, wait_for
 
@@ -160,6 +160,49 @@ def test_from_a_billing_profile_to_a_dispute_that_was_won(
     kinds = books.execute("SELECT kind FROM billing_document WHERE customer_id = %s ORDER BY id", [customer]).fetchall()
     assert [kind for (kind,) in kinds] == ["receipt", "receipt", "receipt", "credit_note"]
     wait_for("the poster", lambda: not ask(books, "SELECT count(*) FROM billing_usage WHERE journal_id IS NULL"))
+    assert not any(demo.invariants().values())
+
+
+def test_what_staff_do_with_money_takes_two_of_them_and_the_books_stay_right(
+    demo: RunningDemo, browser: Browser, books: psycopg.Connection
+) -> None:
+    """By bank, in euros, as a gift, as a correction, paid out and given up: each under the rights of its process."""
+    web, provider = demo.facts["web_url"], money_story.Provider.of(demo)
+    staff = staff_money_story.TwoPeople.signed_in(demo, browser, books)
+    page = browser.new_context(viewport=DESK).new_page()
+    sign_up(page, web, email="ayuda@example.com", account="Ayuda")
+    customer = ask(books, "SELECT id FROM accounts_customer WHERE name = 'Ayuda'")
+
+    staff_money_story.transfer_by_bank(page, staff, 1_200)
+    assert _wallet(books, customer) == 1_200 * 10**9
+    staff_money_story.give_credit(staff, customer, "grant", 25, "hackathon")
+    assert _wallet(books, customer) == 1_225 * 10**9
+    staff_money_story.pay_in(page, web, 40, "eur")
+    euros = "SELECT credit_nano_usd FROM billing_topup WHERE customer_id = %s AND balance_transaction_id IS NOT NULL"
+    credited = wait_for("the euros' fee", lambda: ask(books, euros, customer))
+    assert _wallet(books, customer) == 1_225 * 10**9 + credited
+    assert not any(demo.invariants().values())
+
+    staff_money_story.pay_in(page, web, 20)
+    staff_money_story.pay_out(provider, staff, 1_500, "usd")
+    assert not any(demo.invariants().values())
+    staff_money_story.give_credit(staff, customer, "take", (1_215 * 10**9 + credited) // 10**9, "Paid twice")
+    intent = ask(
+        books,
+        "SELECT payment_intent_id FROM billing_topup WHERE customer_id = %s AND currency = 'usd' AND method <> 'bank'",
+        customer,
+    )
+    dispute = provider.knob("/sandbox/disputes", payment_intent=intent)
+    stage = "SELECT stage FROM billing_dispute WHERE customer_id = %s"
+    wait_for("the dispute", lambda: ask(books, stage, customer) == "open")
+    provider.knob(f"/sandbox/disputes/{dispute['id']}", outcome="lost")
+    wait_for("the verdict", lambda: ask(books, stage, customer) == "lost")
+    page.goto(f"{web}/wallet/")
+    expect(page.get_by_text("owes").first).to_be_visible()
+    staff_money_story.give_a_debt_up(staff, customer)
+    assert ask(books, "SELECT debt_nano_usd FROM billing_wallet WHERE customer_id = %s", customer) == 0
+    for subject in ("is disputed, and your account is frozen", "the money went back", "Your account is on hold"):
+        wait_for(subject, lambda subject=subject: subject in page.request.get(f"{web}/demo/mail/").text(), seconds=30)
     assert not any(demo.invariants().values())
 
 

@@ -4,7 +4,8 @@ BEGIN
     IF current_user = 'clearinghouse_web' AND (
         NEW.status NOT IN ('started', 'open', 'expired', 'failed')
         OR (TG_OP = 'INSERT' AND (
-            NEW.status <> 'started' OR NEW.method NOT IN ('checkout', 'saved_card')
+            -- A transfer by bank waits for its money from the first; only the worker says that it came.
+            (NEW.status, NEW.method) NOT IN (('started', 'checkout'), ('started', 'saved_card'), ('open', 'bank'))
             OR NEW.checkout_session_id IS NOT NULL OR NEW.payment_intent_id IS NOT NULL OR NEW.charge_id IS NOT NULL
             OR NEW.settled_at IS NOT NULL))
         OR (TG_OP = 'UPDATE' AND OLD.status IN ('processing', 'paid'))

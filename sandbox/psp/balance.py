@@ -43,8 +43,12 @@ def add(
     fee: int = 0,
     fee_words: str = "",
     description: str | None = None,
+    at_once: bool = False,
 ) -> JSON:
-    """Moves `amount` minor units in (positive) or out; `fee` is taken besides. What comes in is available later."""
+    """Moves `amount` minor units in (positive) or out; `fee` is taken besides.
+
+    What comes in is available later, or `at_once`.
+    """
     now = world.now()
     detail = {
         "amount": fee,
@@ -57,7 +61,7 @@ def add(
         "id": new_id("txn_"),
         "object": "balance_transaction",
         "amount": amount,
-        "available_on": now + (cards.AVAILABLE_AFTER_SECONDS if category == "charge" else 0),
+        "available_on": now + (cards.AVAILABLE_AFTER_SECONDS if category == "charge" and not at_once else 0),
         "balance_type": "payments",
         "created": now,
         "currency": currency,

@@ -30,12 +30,14 @@ class TestCard:
     can_be_saved: bool = False
     sequel: Sequel = ""
     refund: Literal["", "pends", "fails"] = ""
+    # Its money can be paid out at once.
+    available_at_once: bool = False
 
 
 CARDS = (
     TestCard(number="4242424242424242", token="pm_card_visa", brand="visa"),
     TestCard(number="5555555555554444", token="pm_card_mastercard", brand="mastercard"),
-    TestCard(number="4000000000000077", token="pm_card_bypassPending", brand="visa"),
+    TestCard(number="4000000000000077", token="pm_card_bypassPending", brand="visa", available_at_once=True),
     TestCard(
         number="4000000000000002",
         token="pm_card_visa_chargeDeclined",
