@@ -48,10 +48,12 @@ class TwoPeople:
         self.decides.get_by_role("button", name="Approve", exact=True).click()
         expect(self.decides.get_by_text("Approved by").first).to_be_visible()
         done = "SELECT status, error FROM accounts_approval WHERE id = %s"
-        status, error = wait_for(
-            "the worker to carry it out",
-            lambda: (row := self.books.execute(done, [request]).fetchone()) and row[0] != "approved" and row,
-        )
+
+        def ended() -> list[str]:
+            row = self.books.execute(done, [request]).fetchone()
+            return [] if row is None or row[0] == "approved" else list(row)
+
+        status, error = wait_for("the worker to carry it out", ended)
         assert (status, error) == ("done", ""), error
 
 
