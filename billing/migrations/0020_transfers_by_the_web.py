@@ -9,7 +9,7 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0018_taxes"),
+        ("billing", "0019_tax_records"),
     ]
 
     operations = [
