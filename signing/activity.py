@@ -4,12 +4,12 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from billing import usage
 from billing.models import Usage
 from billing.usage import SourceSum
+from signing import sender_keys
 from signing.models import ChainSnapshot, Payment, Redemption, Refusal, SignerSession
 
 # A gateway of live video pays every few seconds; one that was silent for this long is not called live.
@@ -162,7 +162,7 @@ def refusals(customer_id: int, *, since: datetime) -> list[Refusal]:
 
 def current_round() -> int | None:
     """The round of the newest look at the chain; None before the first."""
-    snapshot = ChainSnapshot.objects.filter(sender__iexact=settings.SENDER_ADDRESS).order_by("-read_at").first()
+    snapshot = ChainSnapshot.objects.filter(sender__in=sender_keys.ours()).order_by("-read_at").first()
     return snapshot.current_round if snapshot else None
 
 

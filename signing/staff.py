@@ -19,6 +19,7 @@ from accounts.access import StaffRequest, staff_required
 from accounts.models import User
 from signing import advice
 from signing.models import ChainEvent, TreasuryTransaction
+from signing.pm.wire import checksum_address
 from signing.staff_forms import ApprovalForm, FundingForm, eth_in_full
 from signing.treasury import alerts, funding, overview
 from signing.treasury.overview import Overview
@@ -52,7 +53,7 @@ class Request:
 @require_GET
 @staff_required("treasury.see")
 def treasury(request: StaffRequest) -> HttpResponse:
-    """The page; with amounts in the query it also shows the request those would make, to be confirmed."""
+    """The page of one sender; with amounts in the query also the request those would make, to be confirmed."""
     if "deposit" not in request.GET and "reserve" not in request.GET:
         return _page(request)
     spendable_wei = overview.spendable_wei(overview.latest_snapshot())
@@ -60,7 +61,8 @@ def treasury(request: StaffRequest) -> HttpResponse:
     if not form.is_valid():
         return _page(request, form=form, status=422)
     typed = {name: request.GET.get(name, "") for name in form.fields}
-    approval = ApprovalForm(initial={"request_id": uuid.uuid4(), **typed}, spendable_wei=spendable_wei)
+    initial = {"request_id": uuid.uuid4(), "sender": request.GET.get("sender", ""), **typed}
+    approval = ApprovalForm(initial=initial, spendable_wei=spendable_wei, senders=overview.senders())
     return _page(request, form=form, approval=approval, amounts=form.cleaned_data)
 
 
@@ -71,7 +73,8 @@ def fund(request: StaffRequest) -> HttpResponse:
     known = _requested(request.POST.get("request_id", ""))
     if known is not None:
         return _done(request, known)
-    form = ApprovalForm(request.POST, spendable_wei=overview.spendable_wei(overview.latest_snapshot()))
+    spendable_wei = overview.spendable_wei(overview.latest_snapshot())
+    form = ApprovalForm(request.POST, spendable_wei=spendable_wei, senders=overview.senders())
     if not form.is_valid():
         return _page(request, form=form, approval=form, amounts=form.cleaned_data, status=422)
     try:
@@ -94,7 +97,7 @@ def funding_requests(request: StaffRequest) -> HttpResponse:
 @staff_required("treasury.see")
 def figures(request: StaffRequest) -> HttpResponse:
     """The strip of figures alone."""
-    view = overview.read(now=timezone.now())
+    view = overview.read(now=timezone.now(), address=request.GET.get("sender", ""))
     if view is None:
         return HttpResponse(status=204)
     return render(request, "staff/parts/figures.html", {"view": view})
@@ -105,7 +108,7 @@ def _write(cleaned: dict[str, Any], user: User) -> TreasuryTransaction:
     with transaction.atomic():
         row = funding.request(
             request_id=cleaned["request_id"],
-            sender=overview.sender(),
+            sender=cleaned["sender"],
             deposit_wei=cleaned["deposit"],
             reserve_wei=cleaned["reserve"],
             user=user,
@@ -141,22 +144,26 @@ def _page(
     amounts: dict[str, Any] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    view = overview.read(now=timezone.now())
-    if view is None:
-        return render(request, "staff/treasury_empty.html", {"sender": settings.SENDER_ADDRESS}, status=status)
+    views = overview.read_all(now=timezone.now())
+    if not views:
+        return render(request, "staff/treasury_empty.html", {"sender": overview.sender()}, status=status)
+    wanted = (request.POST if request.method == "POST" else request.GET).get("sender", "").lower()
+    view = next((view for view in views if view.snapshot.sender == wanted), views[0])
+    address = view.snapshot.sender
     spendable_wei = overview.spendable_wei(view.snapshot)
     context: dict[str, Any] = {
         "view": view,
-        "sender": settings.SENDER_ADDRESS,
-        "alerts": alerts.of(view),
+        "views": views,
+        "sender": checksum_address(bytes.fromhex(address[2:])),
+        "alerts": alerts.of(views),
         "chart": overview.chart(view),
         "form": form or FundingForm(spendable_wei=spendable_wei),
         "spendable": eth_in_full(spendable_wei),
         "multiplier": settings.DEPOSIT_MULTIPLIER,
         "requests": _requests(),
-        "redemptions": overview.redemptions(),
+        "redemptions": overview.redemptions(address),
         "advice": advice.of_all(),
-        "events": [(event, _moved(event)) for event in overview.events()],
+        "events": [(event, _moved(event)) for event in overview.events(address)],
     }
     if approval is not None and amounts and {"deposit", "reserve"} <= amounts.keys():
         context |= {"approval": approval, **_plan(view, amounts["deposit"], amounts["reserve"])}

@@ -1,6 +1,7 @@
 """What staff type about the pooled money, read exactly: ether as whole wei, never through a float."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -64,10 +65,24 @@ class FundingForm(forms.Form):
 
 
 class ApprovalForm(FundingForm):
-    """The same amounts once more, with the ticked comparison and the id that makes a double click one request."""
+    """The same amounts once more, with the ticked comparison and the id that makes a double click one request.
+
+    `senders` are those that may be funded; where none is named it is the first.
+    """
 
     request_id = forms.UUIDField(widget=forms.HiddenInput)
+    sender = forms.CharField(required=False, max_length=42, widget=forms.HiddenInput)
     compared = forms.BooleanField(
         label="I compared this address with the runbook",
         error_messages={"required": "Must be ticked: compare the address with the one in the runbook first."},
     )
+
+    def __init__(self, *args: Any, senders: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._senders = senders
+
+    def clean_sender(self) -> str:
+        sender = str(self.cleaned_data["sender"]).lower() or next(iter(self._senders), "")
+        if sender not in self._senders:
+            raise forms.ValidationError("Must be a sender in use.")
+        return sender

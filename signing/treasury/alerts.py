@@ -1,7 +1,7 @@
 """What about the pooled money needs a person, in words: what it is, what follows from it, and since when."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -29,17 +29,13 @@ class Alert:
     since: datetime | None = None
 
 
-def of(view: Overview) -> list[Alert]:
-    """The worst first."""
-    found = [
-        *_stops(),
-        *_reading(view),
-        *_lock(view),
-        *_funds(view),
-        *_redemptions(view),
-        *_departures(view),
-        *_requests(view),
-    ]
+def of(views: Sequence[Overview]) -> list[Alert]:
+    """Of all senders, the worst first; where there are several, each alert of one begins with its address."""
+    found = [*_stops(), *_rate(views[0]), *_departures(views[0]), *_requests(views[0])]
+    for view in views:
+        name = f"{'…'.join(display.short_address(view.snapshot.sender))}: " if len(views) > 1 else ""
+        own = [*_reading(view), *_lock(view), *_funds(view), *_redemptions(view)]
+        found += [replace(alert, title=name + alert.title) for alert in own]
     return sorted(found, key=lambda alert: alert.kind != "bad")
 
 
@@ -58,6 +54,9 @@ def _reading(view: Overview) -> Iterator[Alert]:
             text="The figures on this page are of that time. Look at the worker and its RPC endpoints.",
             since=view.snapshot.read_at,
         )
+
+
+def _rate(view: Overview) -> Iterator[Alert]:
     limit = timedelta(seconds=settings.ETH_USD_MAX_AGE_SECONDS)
     if view.rate is None:
         yield Alert(kind="bad", title="No ETH price was recorded yet", text="Without a price no payment is signed.")
