@@ -2,8 +2,8 @@
 
 import math
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 MAX_TICKETS = 100
 
@@ -36,8 +36,7 @@ class NotARational(ValueError):
     """The text is not of the form p or p/q."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
+class Quote(NamedTuple):
     """A priced payment. `cost_wei` is the expected value signed, rounded up once to whole wei."""
 
     units: int

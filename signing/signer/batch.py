@@ -5,8 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -40,8 +39,7 @@ class Overloaded(Unavailable):
         super().__init__("overloaded", "too many payments are waiting, try again")
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     payment: AskedPayment
     outcome: asyncio.Future[Outcome]
     since: float

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from signing.chain.view import ChainView
 from signing.pm import ceilings, quotes, wire
@@ -121,7 +122,12 @@ class Drafting:
             price_info=request.orchestrator.price_info,
         )
         answer = answer_text(payment, self.seg_creds(work, manifest_id), seal(state, self._terms.mac_keys)).encode()
-        row = _place(work)._replace(
+        before = None if session.is_new else session.state
+        row = AskedPayment(
+            **_place(work),
+            expected=before and before.sequence_number,
+            expected_at=before and _microseconds(before.last_update_ns),
+            expected_balance=before and quotes.rational_text(before.balance_wei),
             tickets=quote.tickets,
             at=_microseconds(state.last_update_ns),
             first_nonce=first_nonce,
@@ -150,12 +156,6 @@ class Drafting:
             gateway_request_id=request.gateway_request_id,
             attribution_source=request.attribution_source,
         )
-        if not session.is_new:
-            row = row._replace(
-                expected=session.state.sequence_number,
-                expected_balance=quotes.rational_text(session.state.balance_wei),
-                expected_at=_microseconds(session.state.last_update_ns),
-            )
         return Draft(answer, row, work.counter, last_nonce)
 
     def seg_creds(self, work: Work, manifest_id: str) -> str:
@@ -226,7 +226,7 @@ class Drafting:
 
 def look(work: Work) -> Draft:
     """Asks for the row, or for the stored answer, and pays nothing."""
-    return Draft(b"", _place(work), work.counter, 0)
+    return Draft(b"", AskedPayment(**_place(work)), work.counter, 0)
 
 
 def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
@@ -237,17 +237,17 @@ def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
     )
 
 
-def _place(work: Work) -> AskedPayment:
-    """Whose payment it is, and where it belongs."""
-    return AskedPayment(
-        customer=work.caller.customer_id,
-        api_key=work.caller.api_key_id,
-        presented=work.session.presented,
-        session=bytes.fromhex(work.session.id),
-        rand_hash=work.request.orchestrator.ticket_params.recipient_rand_hash,
-        digest=work.digest,
-        sender="0x" + work.key.address.hex(),
-    )
+def _place(work: Work) -> dict[str, Any]:
+    """Whose payment it is, and where it belongs: the members of its row that say so."""
+    return {
+        "customer": work.caller.customer_id,
+        "api_key": work.caller.api_key_id,
+        "presented": work.session.presented,
+        "session": bytes.fromhex(work.session.id),
+        "rand_hash": work.request.orchestrator.ticket_params.recipient_rand_hash,
+        "digest": work.digest,
+        "sender": "0x" + work.key.address.hex(),
+    }
 
 
 def _sign_seg_creds(key: SigningKey, manifest_id: str) -> bytes:

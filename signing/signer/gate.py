@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from accounts.client_address import Networks, client_address, neighbourhood
 from signing.signer.authentication import Authentication, Caller, NotAuthenticated
@@ -27,8 +27,7 @@ class Rates:
     bad_keys_per_minute: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visitor:
+class Visitor(NamedTuple):
     """Who asks and from where; `address` is empty where the connection has none."""
 
     caller: Caller

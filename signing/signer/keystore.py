@@ -13,6 +13,9 @@ from eth_account.signers.local import LocalAccount
 from signing.pm.tickets import keccak256
 from signing.pm.wire import checksum_address
 
+# What each signature needs, ready made: the last byte by recovery id, and the prefix of a hash.
+_V = (b"\x1b", b"\x1c")
+_PERSONAL_32 = b"\x19Ethereum Signed Message:\n32"
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -71,9 +74,8 @@ class Keystore:
 
     def sign_personal(self, message: bytes) -> bytes:
         """The EIP-191 signature: r, s (low) and v (27 or 28), 65 bytes, the same every time."""
-        digest = keccak256(personal(message))
-        signature: bytes = self._key.sign_recoverable(digest, hasher=None)
-        return signature[:64] + bytes((signature[64] + 27,))
+        signature: bytes = self._key.sign_recoverable(keccak256(personal(message)), hasher=None)
+        return signature[:64] + _V[signature[64]]
 
     def sign_all(self, messages: Sequence[bytes]) -> list[bytes]:
         """The signature of each message."""
@@ -86,6 +88,8 @@ class Keystore:
 
 def personal(message: bytes) -> bytes:
     """What EIP-191 hashes in place of the message."""
+    if len(message) == 32:
+        return _PERSONAL_32 + message
     return b"\x19Ethereum Signed Message:\n%d" % len(message) + message
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from signing.chain.ethereum import ChainUnavailable
@@ -113,7 +112,7 @@ class Payments:
                 case "stale":
                     self._nonces.learn(draft.counter, outcome["last_nonce"])
                     if session.is_new:
-                        session = replace(session, is_row=True)
+                        session = session._replace(is_row=True)
                     else:
                         lost = await self._senders.run(key, self._answer_again, work, outcome)
                         if lost is not None:

@@ -3,8 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -19,8 +18,7 @@ type Answer = tuple[int, bytes, Mapping[str, str]]
 type Ask = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 
 
-@dataclass(frozen=True, slots=True)
-class PlainRequest:
+class PlainRequest(NamedTuple):
     """A payment request that leaves no questions: headers with names in lower case, and `missing` bytes of body."""
 
     headers: Headers
@@ -104,9 +102,11 @@ class QuickHttp(HttpToolsProtocol):
 
     def _start(self, ask: Ask, request: PlainRequest) -> None:
         self._is_asking = True
-        task = self.loop.create_task(self._respond(ask, request))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        # It runs at once until it waits for something, and mostly that is the commit.
+        task = asyncio.Task(self._respond(ask, request), loop=self.loop, eager_start=True)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def on_message_begin(self) -> None:
         self._is_inside = True

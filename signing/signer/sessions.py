@@ -9,9 +9,9 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -32,8 +32,7 @@ from signing.signer.refusals import Refused
 _LABEL = b"clearinghouse signer session state"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(NamedTuple):
     """A session as far as it is known. `state` is that of its last payment.
 
     `presented` is the sequence number the client showed, None for a new session; `is_row` tells whether
@@ -152,7 +151,7 @@ def corrected(session: Session, row: Mapping[str, Any], request: PaymentRequest)
         sender_nonce=0,
     )
     _check_continues(state, request)
-    return replace(session, state=state, is_row=True)
+    return session._replace(state=state, is_row=True)
 
 
 def content_digest(request: PaymentRequest) -> bytes:
@@ -220,8 +219,5 @@ def _auth_id(customer_id: int) -> str:
 
 def _new_id() -> str:
     """A UUID of version 7, hex: it starts with the time, so that new rows lie together in their index."""
-    milliseconds = time.time_ns() // 1_000_000
-    number = int.from_bytes(milliseconds.to_bytes(6) + os.urandom(10))
-    number = number & ~(0xF << 76) | 0x7 << 76
-    number = number & ~(0x3 << 62) | 0x2 << 62
-    return f"{number:032x}"
+    chance = os.urandom(10).hex()
+    return f"{time.time_ns() // 1_000_000:012x}7{chance[:3]}{'89ab'[int(chance[3], 16) & 3]}{chance[4:19]}"
