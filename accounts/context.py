@@ -54,6 +54,7 @@ STAFF = [  # with the right that each asks for
     ("approvals.open", ("approvals", "okc", "Approvals")),
     ("treasury.see", ("treasury", "vault", "Treasury")),
     ("books.see", ("finance", "ledger", "Finance")),
+    ("refunds.see", ("staff_refunds", "card", "Refunds")),
     ("stops.see", ("stops", "lock", "Kill switch")),
     ("risk.see", ("risk", "shield", "Risk")),
     ("recipients.see", ("recipients", "ticket", "Recipients")),

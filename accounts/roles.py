@@ -46,6 +46,9 @@ MATRIX: dict[str, frozenset[str]] = {
         "grants.see": (SUPPORT, FINANCE),
         "grants.ask": (SUPPORT, FINANCE),
         "grants.decide": (FINANCE,),
+        "fx.see": (FINANCE,),
+        "fx.ask": (FINANCE,),
+        "fx.decide": (FINANCE,),
         "adjustments.ask": (FINANCE,),
         "adjustments.decide": (FINANCE,),
         # Prices

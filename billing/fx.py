@@ -7,6 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from accounts.models import User
 from billing.models import FxRate
 from billing.money import NANO_USD_PER_CENT
 
@@ -34,6 +35,10 @@ def latest(currency: str, *, now: datetime) -> FxRate | None:
     return FxRate.objects.filter(currency=currency, valid_from__lte=now).order_by("-valid_from", "-id").first()
 
 
+def latest_now(currency: str) -> FxRate | None:
+    return latest(currency, now=timezone.now())
+
+
 def for_sale(currency: str) -> FxRate | None:
     """The rate at which a top-up is sold; None for dollars. Raises RateMissing."""
     if currency == USD:
@@ -49,8 +54,11 @@ def nano_usd(cents: int, rate: FxRate | None) -> int:
     return cents * (rate.nano_usd_per_cent if rate else NANO_USD_PER_CENT)
 
 
-def record(*, currency: str, nano_usd_per_cent: int, source: str) -> FxRate:
-    rate = FxRate.objects.create(currency=currency, nano_usd_per_cent=nano_usd_per_cent, source=source[:80])
+def record(*, currency: str, nano_usd_per_cent: int, source: str, user: User | None = None) -> FxRate:
+    """In force from now on; `user` is who asked for it, when a person did."""
+    rate = FxRate.objects.create(
+        currency=currency, nano_usd_per_cent=nano_usd_per_cent, source=source[:80], recorded_by=user
+    )
     rate.refresh_from_db()
     return rate
 

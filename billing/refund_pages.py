@@ -104,7 +104,7 @@ def _review(request: CustomerRequest) -> HttpResponse:
     if not form.is_valid():
         return _page(request, form=form, status=422)
     amount: int = form.cleaned_data["amount"]
-    return _page(request, form=form, amount=amount, ways=_ways(request.customer, amount))
+    return _page(request, form=form, amount=amount, ways=ways(request.customer, amount))
 
 
 def _page(request: CustomerRequest, *, form: RefundForm | None = None, status: int = 200, **more: Any) -> HttpResponse:
@@ -121,9 +121,9 @@ def _page(request: CustomerRequest, *, form: RefundForm | None = None, status: i
     return render(request, "billing/refunds.html", context, status=status)
 
 
-def _ways(customer: Customer, amount_nano_usd: int) -> list[Way]:
+def ways(customer: Customer, amount_nano_usd: int) -> list[Way]:
     """The oldest payment first, as the request itself does; shown before anything is written."""
-    ways, left = [], amount_nano_usd
+    found, left = [], amount_nano_usd
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT card, currency, nano_usd_per_cent, net_left, tax_cents, net_cents"
@@ -134,9 +134,9 @@ def _ways(customer: Customer, amount_nano_usd: int) -> list[Way]:
             net = min(net_left, left // rate)
             if net:
                 total = net + refund_bookings.share(tax, net, net_whole)
-                ways.append(Way(card=card or "Card", amount=display.cents_text(total, currency)))
+                found.append(Way(card=card or "Card", amount=display.cents_text(total, currency)))
                 left -= net * rate
-    return ways
+    return found
 
 
 def _form_id(request: CustomerRequest) -> uuid.UUID:

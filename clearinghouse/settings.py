@@ -173,6 +173,7 @@ APPROVABLE: list[str] = [
     "accounts.people",
     "billing.approvable",
     "billing.bank_transfers",
+    "billing.fx_approvals",
     "signing.price_approvals",
     "billing.refund_approvals",
     "signing.recipient_approvals",

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts.models import Customer, User
+from billing import display
 from billing.fields import NanoUsdField
 from billing.models.cards import SavedCard
 
@@ -29,6 +30,11 @@ class FxRate(models.Model):
     @property
     def per_unit_nano_usd(self) -> int:
         return self.nano_usd_per_cent * 100
+
+    @property
+    def per_unit_text(self) -> str:
+        """`$1.085`"""
+        return display.nano_text(self.per_unit_nano_usd, trim=True)
 
 
 class ProviderCustomer(models.Model):
