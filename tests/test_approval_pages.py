@@ -8,8 +8,8 @@ from pytest_django.live_server_helper import LiveServer
 from accounts import approvals
 from accounts.models import Approval, AuditEntry, User
 from tests import builders
+from tests.approval_cast import Cast, kinds, refusals
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.test_approvals import Cast, kinds, refusals
 
 Status = Approval.Status
 __all__ = ["kinds"]
