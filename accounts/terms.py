@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.http import HttpRequest
 
-from accounts.client_address import client_address
+from accounts import origin
 from accounts.models import TermsAcceptance, User
 
 _LONGEST_AGENT = 300
@@ -13,13 +13,10 @@ def accept(request: HttpRequest, user: User) -> TermsAcceptance | None:
     """Keeps that the user accepted the version in force; None when no terms are set up."""
     if not settings.TERMS_VERSION:
         return None
-    address = client_address(
-        request.META.get("REMOTE_ADDR"), request.headers.get("X-Forwarded-For", ""), settings.TRUSTED_PROXIES
-    )
     return TermsAcceptance.objects.create(
         user=user,
         version=settings.TERMS_VERSION,
-        address=str(address) if address else None,
+        address=origin.address_of(request),
         user_agent=request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
     )
 

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts import origin
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
 from billing import bank_transfers, stripe_gateway, taxing
@@ -32,6 +33,7 @@ def bank_transfer_start(request: CustomerRequest) -> HttpResponse:
                 amount_cents=form.cleaned_data["amount"],
                 po_number=form.cleaned_data["po_number"],
                 wish_id=form.cleaned_data["wish"],
+                ip=origin.address_of(request),
             )
         except bank_transfers.NotOffered:
             status = 503
@@ -48,6 +50,7 @@ def bank_transfer_start(request: CustomerRequest) -> HttpResponse:
     context = {
         "form": form,
         "offered": bank_transfers.offered(),
+        "taxed": taxing.is_on(),
         "transfers": known.order_by("-created_at")[:50],
     }
     return render(request, "billing/bank_transfers.html", context, status=status)

@@ -39,7 +39,13 @@ class AmountOutOfRange(Exception):
 
 
 def start(
-    *, customer: Customer, user: User, amount_cents: int, po_number: str = "", wish_id: uuid.UUID | None = None
+    *,
+    customer: Customer,
+    user: User,
+    amount_cents: int,
+    po_number: str = "",
+    wish_id: uuid.UUID | None = None,
+    ip: str | None = None,
 ) -> BankTransfer:
     """Writes the wish down with its reference and issues the pro-forma; the same form sent twice is one wish.
 
@@ -56,7 +62,7 @@ def start(
     )
     try:
         with transaction.atomic():
-            return _write(customer, user, amount_cents, po_number, wish_id, taxes)
+            return _write(customer, user, amount_cents, po_number, wish_id, ip, taxes)
     except IntegrityError:  # the other half of a double click was first
         known = BankTransfer.objects.filter(pk=wish_id, top_up__customer=customer).first()
         if known is None:
@@ -192,6 +198,7 @@ def _write(
     amount_cents: int,
     po_number: str,
     wish_id: uuid.UUID,
+    ip: str | None,
     taxes: taxing.Quote | None,
 ) -> BankTransfer:
     known = BankTransfer.objects.filter(pk=wish_id, top_up__customer=customer).first()
@@ -200,6 +207,7 @@ def _write(
     top_up = TopUp.objects.create(
         customer=customer,
         created_by=user,
+        ip=ip,
         method=TopUp.Method.BANK,
         status=TopUp.Status.OPEN,
         amount_cents=amount_cents,

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.access import CustomerRequest, customer_required, owner_required
 from accounts.models import Customer, Membership
-from billing import auto_recharge, cards, stripe_gateway, tasks
+from billing import auto_recharge, cards, stripe_gateway, tasks, taxing
 from billing.forms import AutoRechargeForm
 from billing.models import AutoRecharge, CardSetup
 from billing.views import available_nano_usd
@@ -129,6 +129,7 @@ def _page(request: CustomerRequest, form: AutoRechargeForm, *, status: int = 200
     context = {
         "form": form,
         "recharge": found,
+        "taxed": taxing.is_on(),
         "is_paused": bool(found and found.is_on and found.not_before and found.not_before > now),
         "spent_cents": spent,
         "left_cents": max(0, found.cap_cents - spent) if found else 0,

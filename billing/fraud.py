@@ -19,6 +19,7 @@ SCORES: dict[str, int] = {
     Code.SHARED_CARD: 40,
     Code.MANY_CARDS: 20,
     Code.CARD_COUNTRY: 20,
+    Code.LOCATION: 5,
     Code.BLOCKED_COUNTRY: 100,
     Code.SIGN_UPS: 30,
     Code.ALIAS_ADDRESS: 30,

@@ -15,9 +15,10 @@ from django.utils import timezone
 
 from accounts.client_address import neighbourhood, parse
 from accounts.models import Customer, Membership, TermsAcceptance, User
-from billing import fraud
+from billing import fraud, tax
 from billing.fraud import Code
-from billing.models import BillingProfile, FraudCheck, TopUp
+from billing.models import BillingProfile, FraudCheck, TaxIdState, TopUp, TopUpTax
+from billing.tax import Treatment
 
 MANY_CARDS = 4
 CARDS_WITHIN = timedelta(days=7)
@@ -58,6 +59,7 @@ def check_payment(top_up: TopUp) -> None:
                 reason=f"{cards} different cards paid within {CARDS_WITHIN.days} days.",
             )
     _check_country(top_up)
+    _check_location(top_up)
 
 
 def check_sign_up(customer: Customer) -> None:
@@ -120,6 +122,27 @@ def _check_country(top_up: TopUp) -> None:
             reference=f"card_country:{customer.pk}:{card}:{billed}",
             reason=f"The card is from {card}, the billing address is in {billed}.",
         )
+
+
+def _check_location(top_up: TopUp) -> None:
+    """Tax by the place of a consumer wants two pieces of evidence that point to one country."""
+    known = TopUpTax.objects.filter(top_up=top_up, treatment=Treatment.TAXED).first()
+    if known is None or known.tax_id_state == TaxIdState.VALID:
+        return
+    if tax.evidence_agrees(billing_country=known.country, card_country=top_up.card_country):
+        return
+    if top_up.card_country:
+        why = f"the card is from {top_up.card_country}"
+    elif top_up.ip:
+        why = f"besides the address there is only the network address {top_up.ip}"
+    else:
+        why = "nothing but the address says so: no card with a country, no network address"
+    fraud.note(
+        top_up.customer,
+        code=Code.LOCATION,
+        reference=f"location:{top_up.customer_id}:{known.country}:{top_up.card_country or bool(top_up.ip)}",
+        reason=f"A payment is taxed as from {known.country}; {why}.",
+    )
 
 
 def _check_mailbox(customer: Customer, user: User) -> None:

@@ -57,7 +57,7 @@ class TopUpTaxAdmin(rooms.EndlessAdmin):
     ordering = ("-made_at",)
     fields = (
         *("top_up", "entity", "mode", "treatment", "country", "region", "tax_id", "tax_id_state"),
-        *("breakdown", "calculation_id", "agrees", "made_at"),
+        *("ip", "breakdown", "calculation_id", "agrees", "made_at"),
     )
 
 

@@ -74,6 +74,11 @@ def plan(customer: Customer) -> Plan | None:
     )
 
 
+def is_on() -> bool:
+    """Whether the seller collects tax anywhere."""
+    return bool(collected_in(sellers.current()))
+
+
 def collected_in(entity: LegalEntity) -> set[str]:
     """Where the seller collects tax now: countries, US-CA and the like, EU for the one-stop shop."""
     rows = TaxRegistration.objects.filter(entity=entity, valid_from__lte=timezone.now()).order_by("valid_from", "id")
@@ -195,6 +200,7 @@ def keep(top_up: TopUp, found: Quote) -> None:
         region=profile.region,
         tax_id=profile.tax_id,
         tax_id_state=profile.tax_id_state,
+        ip=top_up.ip,
         breakdown=[asdict(line) for line in found.lines],
         calculation_id=found.calculation_id,
         agrees=agrees,

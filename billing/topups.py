@@ -37,12 +37,14 @@ def start(
     top_up_id: uuid.UUID | None = None,
     card: SavedCard | None = None,
     saves_card: bool = False,
+    ip: str | None = None,
 ) -> TopUp:
     """Writes the wish down; without a saved card asks the provider for its page. Gives the row.
 
     OPEN with `checkout_url` as a rule; STARTED when the provider does not answer (the sweep goes on asking) and for a
     saved card, which the worker charges; FAILED when the provider refuses. `top_up_id` comes with the form: the same
-    form sent twice is the same row. `saves_card` says that the customer agreed to have the card kept.
+    form sent twice is the same row. `saves_card` says that the customer agreed to have the card kept, `ip` where the
+    wish came from.
     Raises AmountOutOfRange, fx.RateMissing, stripe_gateway.NotConfigured and taxing.ProfileNeeded, all before anything
     is written.
     """
@@ -58,6 +60,7 @@ def start(
         method=TopUp.Method.SAVED_CARD if card else TopUp.Method.CHECKOUT,
         saved_card=card,
         saves_card=saves_card,
+        ip=ip,
     )
     if top_up.status == TopUp.Status.STARTED and top_up.method == TopUp.Method.CHECKOUT:
         try:

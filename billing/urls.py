@@ -18,6 +18,7 @@ from billing import (
     refund_pages,
     refund_staff,
     stripe_webhook,
+    tax_pages,
     views,
 )
 from billing.documents import api as documents_api
@@ -59,6 +60,7 @@ urlpatterns = [
     path("wallet/refunds/new/", refund_pages.request_refund, name="request_refund"),
     path("wallet/terms/", refund_pages.accept_terms, name="accept_terms"),
     path("wallet/top-ups/", views.top_up_start, name="top_up_start"),
+    path("wallet/tax/", tax_pages.tax_preview_line, name="tax_preview"),
     path("wallet/top-ups/<uuid:top_up_id>/", views.top_up_return, name="top_up_return"),
     path("refunds/", refund_staff.staff_refunds, name="staff_refunds"),
     path("refunds/ask/", refund_staff.staff_refund_ask, name="staff_refund_ask"),

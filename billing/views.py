@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import hold_letters, terms
+from accounts import hold_letters, origin, terms
 from accounts.access import CustomerRequest, customer_required
 from accounts.models import Customer
 from billing import bank_transfers, fx, set_aside, statements, stripe_gateway, tasks, taxing, topups, usage
@@ -63,6 +63,7 @@ def top_up_start(request: CustomerRequest) -> HttpResponse:
             top_up_id=wanted["top_up"],
             card=card,
             saves_card=wanted["save_card"] and card is None,
+            ip=origin.address_of(request),
         )
     except stripe_gateway.NotConfigured:
         return _wallet(request, form, status=503)
@@ -195,6 +196,7 @@ def _wallet(request: CustomerRequest, form: TopUpForm, *, status: int = 200) -> 
         .first(),
         "beside": set_aside.at(request.customer, now),
         "why_frozen": hold_letters.why_frozen(request.customer),
+        "taxed": taxing.is_on(),
         "terms_due": terms.are_due(request.user),
         "terms_version": settings.TERMS_VERSION,
         "terms_url": settings.TERMS_URL,

@@ -27,7 +27,7 @@ def lines(top_up: TopUp) -> list[TaxLine]:
     return [
         TaxLine(
             jurisdiction=line["jurisdiction"],
-            name=_name(line),
+            name=name_of(line),
             rate_percent=line["percent"] if line["tax_cents"] else "",
             base_cents=top_up.net_cents,
             tax_cents=part,
@@ -141,7 +141,8 @@ def _known(top_up: TopUp) -> TopUpTax | None:
     return TopUpTax.objects.filter(top_up=top_up).select_related("entity").first()
 
 
-def _name(line: Mapping[str, str]) -> str:
+def name_of(line: Mapping[str, Any]) -> str:
+    """`VAT Germany` of a line of a breakdown."""
     if line["reason"] == "reverse_charge":
         return "VAT, reverse charge"
     place = line["jurisdiction"].removeprefix("US-")
