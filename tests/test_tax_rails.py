@@ -3,12 +3,14 @@
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
+from playwright.sync_api import Page
 
 from accounts import approvals
 from accounts.models import Customer, User
@@ -17,6 +19,7 @@ from billing.documents import post, sellers
 from billing.models import BankTransfer, Document, FraudSignal, FxRate, TaxMode, TaxRecord, TopUp, TopUpTax
 from sandbox.psp.client import Psp
 from tests import builders
+from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.standin_vat_register import Standin
 from tests.test_auto_recharge import switch_on
 from tests.test_bank_transfers import ask, line
@@ -239,3 +242,38 @@ def test_where_a_wish_came_from_is_kept_and_what_contradicts_the_address_is_show
     assert reason.endswith("no card with a country, no network address.")
     client.force_login(builders.staff("risk"))
     assert "the card is from US" in client.get(f"/risk/{consumer.pk}/").content.decode()
+
+
+@pytest.mark.usefixtures("_served_by_the_product")
+def test_the_price_follows_the_amount_on_phone_and_desk(
+    psp: Psp, live_server: Any, client: Client, tmp_path: Path
+) -> None:
+    client.force_login(german().members.get())
+    with open_browser() as browser:
+        page = browser.new_page(viewport=DESK)
+        page.context.add_cookies(
+            [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
+        )
+        watch = Watch(page, origin=live_server.url)
+        page.goto(f"{live_server.url}/wallet/")
+        page.locator("label.opt", has_text="20").first.click()
+        page.wait_for_selector("text=$23.80")
+        page.fill("#id_other", "100.01")
+        page.wait_for_selector("text=$119.01")
+        shoot(page, tmp_path, "wallet")
+        page.goto(f"{live_server.url}/wallet/bank-transfers/")
+        page.fill("#id_amount", "5000")
+        page.wait_for_selector("text=$5,950.00")
+        shoot(page, tmp_path, "transfers")
+        page.click("text=Make the pro-forma")
+        page.wait_for_selector("text=Tax in it")
+        shoot(page, tmp_path, "transfer")
+        assert watch.troubles == []
+
+
+def shoot(page: Page, directory: Path, name: str) -> None:
+    """Nothing stands wider than the screen; the pictures are kept for the eye."""
+    for width, size in (("390", PHONE), ("1280", DESK)):
+        page.set_viewport_size(size)
+        assert overflow(page) == []
+        page.screenshot(path=directory / f"{name}-{width}.png", full_page=True)
