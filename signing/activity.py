@@ -17,6 +17,9 @@ LIVE = timedelta(seconds=60)
 # TicketBroker.ticketValidityPeriod: a ticket can be redeemed while creationRound + 2 > current round.
 TICKET_VALIDITY_ROUNDS = 2
 
+# Among what signers noted, what they call a payment made again because its first answer was lost.
+CHARGED_ANEW = "charged_anew"
+
 # A job of this kind is paid once and then over.
 PAID_AT_ONCE = "fixed"
 

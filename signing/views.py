@@ -78,6 +78,7 @@ def usage_list(request: CustomerRequest) -> HttpResponse:
     if len(lines) > PAGE:
         last = shown[-1].session
         older = "?" + urlencode({**filters, "before": f"{last.opened_at.isoformat()} {last.id}"})
+    refusals = activity.refusals(request.customer.pk, since=now - DAY)
     context = {
         "lines": shown,
         "older": older,
@@ -87,7 +88,8 @@ def usage_list(request: CustomerRequest) -> HttpResponse:
         "keys": ApiKey.objects.filter(customer=request.customer).order_by("name", "id"),
         "ranges": RANGE_WORDS,
         "csv": urlencode(filters),
-        "refusals": activity.refusals(request.customer.pk, since=now - DAY),
+        "refusals": refusals,
+        "charged_anew": any(refusal.code == activity.CHARGED_ANEW for refusal in refusals),
     }
     if "HX-Request" in request.headers:
         return render(request, "signing/parts/sessions.html", context)

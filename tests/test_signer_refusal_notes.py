@@ -11,7 +11,7 @@ from accounts.models import Customer
 from signing import recipients
 from signing.models import Refusal
 from tests import builders
-from tests.signer_stage import RECIPIENT, execute, offer, running_signer
+from tests.signer_stage import L1_BLOCK, RECIPIENT, execute, offer, rows, running_signer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("static_files")]
 
@@ -49,6 +49,25 @@ def test_refusals_are_summed_up_for_the_customer_s_own_page() -> None:
     assert "The operator froze payments to the ticket&#x27;s recipient" in page
     browser.force_login(other.members.get())
     assert "Refused in the last" not in browser.get("/usage/").content.decode()
+
+
+def test_a_payment_charged_anew_stands_on_the_customer_s_page() -> None:
+    with running_signer() as stage:
+        gateway, owner = stage.gateway()
+        work = {"type": "fixed", "ManifestID": "m"}
+        first = gateway.pay(orchestrator=offer(price=(9 * 10**11, 1)), **work)
+        work["state"] = first.json["state"]
+        for expiration in (L1_BLOCK + 40, L1_BLOCK + 40, L1_BLOCK + 140):  # made, its answer again, and one anew
+            stage.chain.change(l1_block=expiration - 40)
+            again = offer(price=(9 * 10**11, 1), expiration_block=expiration)
+            assert gateway.pay(orchestrator=again, **work).status == 200
+        assert len(rows(owner)) == 3
+        until(owner, {"charged_anew": 1})
+    browser = Browser()
+    browser.force_login(owner.members.get())
+    page = browser.get("/usage/").content.decode()
+    assert "Refused or charged anew in the last 24 hours" in page
+    assert "an answer was lost, and its tickets had expired" in page
 
 
 def test_a_day_without_one_begins_a_new_count() -> None:

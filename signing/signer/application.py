@@ -47,6 +47,7 @@ def build(
     recipients = Recipients(connections, settings.RECIPIENT_POLICY)
     fresh_money = FreshMoney(connections, recipients, Caps(**settings.FRESH_MONEY_CAPS))
     batch = Batch(connections, fresh_money)
+    notes = RefusalNotes(connections)
     price_rules = PriceRules(
         connections, max_price_per_unit=settings.MAX_PRICE_PER_UNIT, markup_bps=settings.MARKUP_BPS
     )
@@ -74,6 +75,7 @@ def build(
             mac_keys=mac_keys([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]),
             any_round=settings.RECIPIENT_POLICY == "any",
         ),
+        notes=notes,
     )
     return Signer(
         senders=senders,
@@ -103,7 +105,7 @@ def build(
             authentication=authentication,
             rates=rates,
             price_rules=price_rules,
-            refusal_notes=RefusalNotes(connections),
+            refusal_notes=notes,
             introductions=Introductions(connections, [senders.introduction(key) for key in keys]),
             chain=chain,
         ),

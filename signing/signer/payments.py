@@ -19,6 +19,7 @@ from signing.signer.nonces import Nonces
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
 from signing.signer.recipients import Recipients
+from signing.signer.refusal_notes import RefusalNotes
 from signing.signer.refusals import RefreshSession, Refused, Unavailable
 from signing.signer.senders import Senders
 from signing.signer.sessions import Session
@@ -51,6 +52,7 @@ class Payments:
         fresh_money: FreshMoney,
         price_rules: PriceRules,
         terms: Terms,
+        notes: RefusalNotes,
     ) -> None:
         self._senders = senders
         self._chain = chain
@@ -63,6 +65,7 @@ class Payments:
         self._price_rules = price_rules
         self._mac_keys = terms.mac_keys
         self._drafting = Drafting(terms, price_rules)
+        self._notes = notes
         self._nonces = Nonces()
         self._turns = sessions.Turns()
 
@@ -88,7 +91,7 @@ class Payments:
 
     async def _pay(self, visitor: Visitor, request: PaymentRequest, session: Session) -> bytes:
         """Draft from what is known, commit, and where the row knows better go round with its values."""
-        caller, digest = visitor.caller, sessions.content_digest(request)
+        caller, digest, is_anew = visitor.caller, sessions.content_digest(request), False
         key = await self._senders.key_of(caller)
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
@@ -106,6 +109,8 @@ class Payments:
             outcome = await self._outcome(draft, waiting)
             match outcome["outcome"]:
                 case "committed":
+                    if is_anew:
+                        self._notes.charged_anew(caller.customer_id)
                     return draft.answer
                 case "repeat":
                     return str(outcome["answer"]).encode()
@@ -117,6 +122,7 @@ class Payments:
                         lost = await self._senders.run(key, self._answer_again, work, outcome)
                         if lost is not None:
                             return lost
+                        is_anew = is_anew or _was_lost(work, outcome)
                         session = sessions.corrected(session, outcome, request)
                 case _ if outcome["code"] == "wrong_clock":
                     await self._database.measure_clock()
@@ -182,14 +188,19 @@ class Payments:
 
         None where its ticket parameters expired: then the gap is charged anew.
         """
-        offer, stored = work.request.orchestrator, bytes.fromhex(row["digest"])
-        if row["answer"] is None or not sessions.differs_in_offer_only(work.digest, stored):
+        offer = work.request.orchestrator
+        if not _was_lost(work, row):
             return None
         lost = sessions.read_answer(row["answer"])
         if not lost.answers(offer, l1_block=work.view.l1_block):
             return None
         seg_creds = self._drafting.seg_creds(work, work.request.manifest_id)
         return answer_text(lost.payment, seg_creds, lost.state).encode()
+
+
+def _was_lost(work: Work, row: Mapping[str, Any]) -> bool:
+    """Whether the row's last payment was made for this request, only with another offer."""
+    return row["answer"] is not None and sessions.differs_in_offer_only(work.digest, bytes.fromhex(row["digest"]))
 
 
 def _came_about(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What was refused whom, counted here and written now and then, so that customers find on their page why."""
+"""What was refused whom or charged anew, counted here and written now and then, for the customers' own page."""
 
 import json
 
@@ -7,6 +7,11 @@ from signing.signer.refusals import Refused
 
 _MOST_KINDS = 5_000
 _TOLD = {402, 403, 429, 481}
+CHARGED_ANEW = "charged_anew"
+_CHARGED_ANEW_TEXT = (
+    "not refused, but charged once more: an answer was lost, and its tickets had expired or fitted no longer when the"
+    " gateway asked again"
+)
 _NOTE = "SELECT signing_note_refusals(%s::jsonb)"
 
 
@@ -20,10 +25,18 @@ class RefusalNotes:
 
     def note(self, customer_id: int, refused: Refused) -> None:
         """Remembers what the customer can do something about; a shortage of ours and a refresh are none of it."""
-        kind = (customer_id, refused.code)
-        if refused.status in _TOLD and (kind in self._counts or len(self._counts) < _MOST_KINDS):
+        if refused.status in _TOLD:
+            self._count(customer_id, refused.code, refused.message)
+
+    def charged_anew(self, customer_id: int) -> None:
+        """Remembers a payment that was made again because the first one could no longer be answered with."""
+        self._count(customer_id, CHARGED_ANEW, _CHARGED_ANEW_TEXT)
+
+    def _count(self, customer_id: int, code: str, message: str) -> None:
+        kind = (customer_id, code)
+        if kind in self._counts or len(self._counts) < _MOST_KINDS:
             self._counts[kind] = self._counts.get(kind, 0) + 1
-            self._messages[kind] = refused.message
+            self._messages[kind] = message
 
     async def write(self) -> None:
         """Raises DatabaseUnavailable; then it is tried again with the next ones."""
