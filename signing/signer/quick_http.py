@@ -88,6 +88,7 @@ class QuickHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_begun()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def _take_begun(self) -> bytes:
@@ -137,13 +138,17 @@ class QuickHttp(HttpToolsProtocol):
         except BaseException:
             self.transport.close()
             raise
-        self._is_asking = False
         self.server_state.total_requests += 1
+        is_last = self._is_ending or "Connection" in more
+        if not self.transport.is_closing():
+            self.transport.write(self._head(status, len(answer), more, is_last=is_last) + answer)
+        if self.flow.write_paused and not is_last:
+            # Whoever does not read answers gets no further ones: they would pile up here.
+            await self.flow.drain()
+        self._is_asking = False
         if self.transport.is_closing():
             return
-        is_last = self._is_ending or "Connection" in more
-        self.transport.write(self._head(status, len(answer), more, is_last=is_last) + answer)
-        if is_last:
+        if is_last or self._is_ending:
             self.transport.close()
         elif self._early:
             early = b"".join(self._early)
