@@ -101,7 +101,7 @@ def _value_nano_usd(row: Payout) -> int:
     cents = (sums["cents"] or 0) - (left["cents"] or 0)
     nano_usd = (sums["nano_usd"] or 0) - (left["nano_usd"] or 0)
     if cents < row.amount_cents:
-        raise NotCovered(row.id)
+        raise NotCovered(f"{row.id} takes money whose payments were not all read yet; the next reading brings them.")
     return share_rounded_down(nano_usd, part=row.amount_cents, whole=cents)
 
 
