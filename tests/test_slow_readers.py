@@ -36,7 +36,9 @@ class Counting:
             if message["type"] == "lifespan.shutdown":
                 return
         self.answered += 1
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(ANSWER))]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(ANSWER))]}
+        )
         await send({"type": "http.response.body", "body": ANSWER})
 
 

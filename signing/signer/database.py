@@ -64,11 +64,16 @@ class Database:
     async def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of one statement. Raises DatabaseUnavailable, or psycopg.Error for what is no outage."""
         query = asyncio.create_task(self._query(statement.encode(), parameters))
-        done, _ = await asyncio.wait({query}, timeout=_OVERALL_SECONDS)
+        query.add_done_callback(_forget)
+        try:
+            done, _ = await asyncio.wait({query}, timeout=_OVERALL_SECONDS)
+        except asyncio.CancelledError:
+            # Whoever asked has no more time: the connection is for those who have.
+            query.cancel()
+            raise
         if not done:
             # Cancelling asks the server, which may be what does not answer: nobody waits for that.
             query.cancel()
-            query.add_done_callback(_forget)
             logger.warning("database: no answer in %s s", _OVERALL_SECONDS)
             raise DatabaseUnavailable
         try:
