@@ -25,10 +25,3 @@ def share_rounded_down(total: int, *, part: int, whole: int) -> int:
     if part >= whole:
         return total
     return total * part // whole
-
-
-def cents_from_nano_usd(nano_usd: int) -> int:
-    """Whole cents of an amount that consists of whole cents."""
-    cents, rest = divmod(nano_usd, NANO_USD_PER_CENT)
-    assert rest == 0, "only whole cents come from and go to the payment provider"
-    return cents

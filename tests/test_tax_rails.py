@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ def test_without_registrations_the_form_says_nothing_of_tax(transactional_db: No
 
 
 def test_where_a_wish_came_from_is_kept_and_what_contradicts_the_address_is_shown_to_risk(
-    psp: Psp, client: Client
+    psp: Psp, client: Client, settings: Any
 ) -> None:
     consumer = german()
     client.force_login(consumer.members.get())
@@ -225,6 +226,10 @@ def test_where_a_wish_came_from_is_kept_and_what_contradicts_the_address_is_show
     client.post("/wallet/top-ups/", form, headers={"X-Forwarded-For": "198.51.100.7"})
     top_up = TopUp.objects.get()
     assert (top_up.ip, top_up.tax.ip) == ("127.0.0.1", "127.0.0.1"), "nobody vouches for the header"
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.0/8")]
+    other = {"top_up": str(uuid.uuid4()), "choice": "2000"}
+    client.post("/wallet/top-ups/", other, headers={"X-Forwarded-For": "198.51.100.7"})
+    assert TopUp.objects.get(pk=other["top_up"]).tax.ip == "198.51.100.7"
     assert psp.pay(str(top_up.checkout_session_id)).status == 303
     assert topups.settle(top_up.pk) == "paid"
     location = receipt_of(top_up).snapshot["buyer"]["details"]["location"]

@@ -5,7 +5,6 @@ from billing.documents.credit_notes import (
     issue_credit_note,
     issue_debit_note,
     left_of,
-    tax_share,
 )
 from billing.documents.issue import NotPaid, issue_missing_receipts, issue_pro_forma, issue_receipt
 
@@ -18,5 +17,4 @@ __all__ = [
     "issue_pro_forma",
     "issue_receipt",
     "left_of",
-    "tax_share",
 ]

@@ -115,18 +115,6 @@ def left_of(receipt: Document) -> tuple[int, int]:
     return receipt.net_cents - sum(net for net, _ in given), receipt.tax_cents - sum(tax for _, tax in given)
 
 
-def tax_share(receipt: Document, net_cents: int) -> int:
-    """The tax that goes back with `net_cents` of a receipt, given what earlier credit notes gave back.
-
-    Rounded over the sum of all notes, so that parts of any size add up to exactly the receipt's tax.
-    """
-    net_left, tax_left = left_of(receipt)
-    if not receipt.net_cents:
-        return 0
-    given = receipt.net_cents - net_left + net_cents
-    return _part(receipt.tax_cents, Fraction(given, receipt.net_cents)) - (receipt.tax_cents - tax_left)
-
-
 def _same_party(given: dict[str, Any]) -> Party:
     """The party of another document, word for word."""
     ids = [(tax_id["kind"], tax_id["number"]) for tax_id in given["tax_ids"]]

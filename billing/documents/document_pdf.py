@@ -19,7 +19,7 @@ TITLES = {
 _HEADLINES = {
     "receipt": "Paid",
     "credit_note": "Given back",
-    "debit_note": "In your balance again",
+    "debit_note": "Taken up again",
     "pro_forma": "To be paid",
 }
 _TOTALS = {
@@ -110,7 +110,8 @@ def _paid(snapshot: Mapping[str, Any]) -> str:
         return "  ".join(f"{name}: {text}" for name, text in payment.items() if name not in _PAYMENT)
     method = f" with {payment['method']}" if payment.get("method") else ""
     if snapshot["kind"] == "debit_note":
-        return f"The refund{method} did not arrive. Credit note {snapshot['references']['corrects']} counts no more"
+        note = snapshot["references"]["corrects"]
+        return f"The refund of the payment{method} did not arrive. Credit note {note} counts no more"
     if snapshot["references"].get("dispute"):
         return f"Taken back by the bank{method}, receipt {snapshot['references']['corrects']}"
     if snapshot["kind"] == "credit_note":
