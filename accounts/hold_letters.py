@@ -12,18 +12,23 @@ _WHY = {
     Hold.Code.BAD_DEBT: "What this account owed was not paid.",
     Hold.Code.FRAUD: "Something about its payments or cards looks unusual, and a person looks at it.",
 }
-STILL_WORKS = "You can sign in, and your balance, statements and documents stay as they are."
+STILL_WORKS = "You can still sign in and have your statements and documents."
 
 
 def placed(customer: Customer, *, code: str) -> Letter:
     since = moments.minute(timezone.now())
+    end = (
+        "The account stays closed for payments. If you want to pay what is owed, write to us."
+        if code == Hold.Code.BAD_DEBT
+        else "You need not do anything; you get a mail when the hold is lifted."
+    )
     return Letter(
         subject="Your account is on hold",
         paragraphs=[
             f"Since {since} UTC no payment of {customer.name} is signed; gateways are answered 402 account_frozen. "
             f"{_WHY.get(Hold.Code(code), 'A person of ours looks at this account.')}",
-            f"{STILL_WORKS} Nothing is charged or refunded until the hold is lifted.",
-            "You need not do anything; you get a mail when the hold is lifted.",
+            f"{STILL_WORKS} Your balance stays as it is: nothing is charged or refunded meanwhile.",
+            end,
         ],
         action=("Look at your wallet", wallet_url()),
         small=notices.whom_to_ask(customer),

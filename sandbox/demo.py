@@ -216,6 +216,7 @@ class Demo:
             "DISCOVERY_SECONDS": "10",
             # The sandbox provider knows them all, and its rates never change.
             "TOP_UP_METHODS": os.environ.get("TOP_UP_METHODS", "card,sepa_debit,us_bank_account"),
+            "SELLER_EMAIL": os.environ.get("SELLER_EMAIL", "help@example.com"),
             "BANK_ACCOUNT": os.environ.get(
                 "BANK_ACCOUNT", "Account holder: Clearinghouse; IBAN: DE02120300000000202051"
             ),

@@ -80,3 +80,8 @@ class FraudWarning(models.Model):
     kind = models.CharField(max_length=60)
     warned_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    @property
+    def said(self) -> str:
+        """The warning in words: `Unauthorized use of card`."""
+        return self.kind.replace("_", " ").capitalize()
