@@ -217,6 +217,7 @@ def _amount(recharge: AutoRecharge, now: datetime) -> int | None:
     wanted = recharge.amount_cents
     if recharge.mode == AutoRecharge.Mode.TARGET:
         wanted = max(settings.TOP_UP_MINIMUM_CENTS, recharge.amount_cents - available_cents)
+        wanted = min(wanted, settings.TOP_UP_MAXIMUM_CENTS)  # the next charge goes on from there
     left = recharge.cap_cents - spent_cents(recharge.customer_id, now=now)
     if min(wanted, left) >= settings.TOP_UP_MINIMUM_CENTS:
         return min(wanted, left)

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -142,19 +143,29 @@ def remove(card: SavedCard, *, user: User) -> bool:
 def sweep(*, limit: int = 50) -> int:
     """Follows wishes that no event told about, and has removed cards forgotten; returns how many it asked for."""
     asked = 0
+    removed = SavedCard.objects.filter(removed_at__isnull=False, detached_at=None).order_by("-removed_at")
     try:
         for setup_id in _due(limit):
             asked += 1
-            settle_setup(setup_id)
-        for card in SavedCard.objects.filter(removed_at__isnull=False, detached_at=None)[:limit]:
+            with _one_refusal():
+                settle_setup(setup_id)
+        for card in removed[:limit]:
             asked += 1
-            stripe_gateway.forget_card(card.payment_method_id)
-            SavedCard.objects.filter(id=card.id).update(detached_at=timezone.now())
+            with _one_refusal():
+                stripe_gateway.forget_card(card.payment_method_id)
+                SavedCard.objects.filter(id=card.id).update(detached_at=timezone.now())
     except stripe_gateway.Unavailable as error:
         log.warning("the payment provider does not answer (%s); cards are looked after later", error)
+    return asked
+
+
+@contextmanager
+def _one_refusal() -> Iterator[None]:
+    """What the provider refuses about one card is told, and the next one has its turn."""
+    try:
+        yield
     except stripe_gateway.Refused as error:
         log.error("the payment provider refuses to tell about a card: %s", error)
-    return asked
 
 
 def follow(payment_method_id: str) -> None:

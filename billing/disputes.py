@@ -22,6 +22,7 @@ STAGES = {
     "warning_needs_response": Stage.INQUIRY,
     "warning_under_review": Stage.INQUIRY,
     "warning_closed": Stage.CLOSED,
+    "prevented": Stage.CLOSED,
     "needs_response": Stage.OPEN,
     "under_review": Stage.OPEN,
     "won": Stage.WON,
@@ -80,6 +81,8 @@ def sweep(*, limit: int = 100) -> int:
             sync(dispute_id)
         except (stripe_gateway.Unavailable, NotBookedYet) as error:
             log.warning("dispute %s is asked about later: %s", dispute_id, error)
+        except stripe_gateway.Refused as error:
+            log.error("the payment provider refuses to tell about dispute %s: %s", dispute_id, error)
     return asked
 
 

@@ -4,6 +4,7 @@ import logging
 import uuid
 
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from accounts import notices
@@ -128,7 +129,7 @@ def _adopt(facts: RefundFacts) -> None:
         if RefundPart.objects.filter(provider_id=facts.id).exists():
             return
         customer_id = top_up.customer_id
-        tax_cents = share(top_up.tax_cents, facts.amount_cents, top_up.total_cents)
+        tax_cents = _tax_of(top_up, facts.amount_cents)
         net_cents = facts.amount_cents - tax_cents
         taxes = split(top_up, tax_cents)
         rate = nano_usd_per_cent(top_up)
@@ -174,6 +175,15 @@ def _adopt(facts: RefundFacts) -> None:
                 customer_id=customer_id,
             )
     sync_part(facts)
+
+
+def _tax_of(top_up: TopUp, amount_cents: int) -> int:
+    """The tax in what goes back, rounded over all that went back: together it is exactly the payment's tax."""
+    before = RefundPart.objects.filter(top_up=top_up).exclude(status__in=RefundPart.ENDED_BADLY)
+    sums = before.aggregate(net=Sum("net_cents"), tax=Sum("tax_cents"))
+    net, tax = sums["net"] or 0, sums["tax"] or 0
+    wanted = share(top_up.tax_cents, net + tax + amount_cents, top_up.total_cents) - tax
+    return min(max(0, wanted), amount_cents)
 
 
 def _part_of(facts: RefundFacts) -> RefundPart | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -51,18 +51,34 @@ def request(*, customer: Customer, user: User, amount_nano_usd: int, reason: str
 
     The same `refund_id` gives the same row. Raises NotPossible.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT billing_request_refund(%s, %s, %s, %s, %s)",
-            [refund_id, customer.pk, amount_nano_usd, user.pk, reason[:200]],
-        )
-        (answer,) = cursor.fetchone()
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT billing_request_refund(%s, %s, %s, %s, %s)",
+                [refund_id, customer.pk, amount_nano_usd, user.pk, reason[:200]],
+            )
+            (answer,) = cursor.fetchone()
+    except IntegrityError:
+        if not _is_crumb(customer, amount_nano_usd):
+            raise
+        raise NotPossible("That is less than the smallest coin of the currency it was paid in.") from None
     if answer in WHY_NOT:
         raise NotPossible(WHY_NOT[answer])
     refund = Refund.objects.filter(id=refund_id, customer=customer).first()
     if refund is None:
         raise NotPossible("This form belongs to another account. Open the page again.")
     return refund
+
+
+def _is_crumb(customer: Customer, amount_nano_usd: int) -> bool:
+    """Whether no payment that is left could give back even one minor unit of its currency for it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT min(nano_usd_per_cent) > %s FROM billing_refundable_payments"
+            " WHERE customer_id = %s AND net_left > 0",
+            [amount_nano_usd, customer.pk],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def needs_second_person(refund: Refund) -> bool:

@@ -91,9 +91,8 @@ def end(top_up: TopUp, status: TopUp.Status, failure: str, *, code: str = "") ->
 
 
 def _credit(top_up: TopUp, payment: stripe_gateway.Payment) -> None:
-    """Card money is fresh for a while: it can still be charged back. What a bank sent is not."""
+    """Money that was drawn from a card or an account is fresh for a while: it can still be taken back."""
     now = timezone.now()
-    is_card = payment.method in ("card", "")
     journal = ledger.credit(
         customer_id=top_up.customer_id,
         amount_nano_usd=top_up.credit_nano_usd,
@@ -102,7 +101,7 @@ def _credit(top_up: TopUp, payment: stripe_gateway.Payment) -> None:
         occurred_at=now,
         transfers=_transfers(top_up),
         description=f"Top-up {payment.card.title}".strip(),
-        aged_at=now + timedelta(days=settings.CARD_MONEY_AGE_DAYS) if is_card else None,
+        aged_at=now + timedelta(days=settings.CARD_MONEY_AGE_DAYS),
     )
     if journal is None:
         raise CreditMissing(payment.id)

@@ -41,7 +41,8 @@ def check(*, customer_id: int, amount_cents: int, currency: str, rate: FxRate | 
         raise AmountOutOfRange(f"Must be from {shown[0]} to {shown[1]}.")
     lock(customer_id)
     rows = TopUp.objects.filter(customer_id=customer_id).exclude(method=TopUp.Method.BANK)
-    waiting = Q(status__in=_WAITING, created_at__gt=timezone.now() - _DAY)
+    # A direct debit is on its way for days, and counts as long as it is.
+    waiting = Q(status__in=_WAITING, created_at__gt=timezone.now() - _DAY) | Q(status=TopUp.Status.PROCESSING)
     first_nano_usd = settings.TOP_UP_FIRST_MAXIMUM_CENTS * NANO_USD_PER_CENT
     if not rows.filter(status=TopUp.Status.PAID).exists():
         _refuse_above(first_nano_usd, _sum(rows.filter(waiting)), credit_nano_usd, "before your first top-up is paid")

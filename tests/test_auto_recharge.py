@@ -96,6 +96,13 @@ def test_a_target_is_reached_and_the_month_has_an_end(psp: Psp, payer: Customer)
     booked_well()
 
 
+def test_a_target_above_the_largest_top_up_is_reached_in_steps(psp: Psp, payer: Customer, settings: Any) -> None:
+    settings.TOP_UP_MAXIMUM_CENTS = 5_000
+    on(psp, payer, threshold_cents=6_000, mode="target", amount_cents=8_000)
+    assert [auto_recharge.run() for _ in range(3)] == [1, 1, 0]
+    assert [row.amount_cents for row in rows(payer)] == [5_000, 3_000]
+
+
 def test_a_declined_card_rests_an_hour_and_three_declines_are_the_end(psp: Psp, payer: Customer) -> None:
     on(psp, payer, SAVES_BUT_DECLINES)
     for tries in (1, 2, 3):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Customer
 from billing import fx, ledger, postings, top_up_booking, topups
-from billing.models import FxRate, TopUp
+from billing.models import FxRate, TopUp, Wallet
 from billing.stripe_gateway import Card, Fee, Payment
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import Psp
@@ -149,6 +149,7 @@ def test_a_direct_debit_is_credited_when_it_has_arrived_or_ends_with_words(
     assert comes_back.failure_code == "insufficient_funds"
     assert "not enough money" in comes_back.failure
     assert wallet_nano_usd(payer) == 5_000 * EURO
+    assert Wallet.objects.get(customer=payer).fresh_nano_usd == 5_000 * EURO, "a debit can be sent back for weeks"
     booked_well()
 
 
@@ -173,6 +174,18 @@ def test_the_first_top_up_and_a_day_have_their_limits(psp: Psp, payer: Customer,
         in_the_past(top_up, hours=25)
     TopUp.objects.update(settled_at=timezone.now() - timedelta(hours=25))
     begin(payer, 15_000)
+
+
+@pytest.mark.usefixtures("_rates")
+def test_a_debit_on_its_way_for_days_counts_before_the_first_top_up(psp: Psp, payer: Customer, settings: Any) -> None:
+    settings.TOP_UP_METHODS, settings.TOP_UP_FIRST_MAXIMUM_CENTS = ["card", "sepa_debit"], 10_000
+    psp.settings(delayed_payment_after_seconds=3_600)
+    slow = begin(payer, 5_000, currency="eur")
+    psp.pay_from_account(session_of(slow), "DE89370400440532013000")
+    assert topups.settle(slow.id) == "processing"
+    in_the_past(slow, hours=25)
+    with pytest.raises(topups.AmountOutOfRange, match="before your first top-up"):
+        begin(payer, 6_000)
 
 
 def test_a_rate_is_recorded_by_command_exactly_or_not_at_all(db: None) -> None:

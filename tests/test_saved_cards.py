@@ -300,6 +300,26 @@ def test_a_removed_card_is_never_charged_again_and_forgotten_at_the_provider(
     assert {"card.saved", "card.removed"} <= set(AuditEntry.objects.values_list("action", flat=True))
 
 
+def test_a_card_that_the_provider_refuses_to_forget_holds_up_no_other(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, fine = kept(psp, payer), kept(psp, payer, ALWAYS_ASKS)
+    for card in (stuck, fine):
+        cards.remove(card, user=payer.members.get())
+    real = stripe_gateway.forget_card
+
+    def refusing(payment_method_id: str) -> None:
+        if payment_method_id == stuck.payment_method_id:
+            raise stripe_gateway.Refused("no such card")
+        real(payment_method_id)
+
+    monkeypatch.setattr(stripe_gateway, "forget_card", refusing)
+    SavedCard.objects.filter(id=stuck.id).update(removed_at=timezone.now())
+    cards.sweep()
+    fine.refresh_from_db()
+    assert fine.detached_at is not None
+
+
 def test_a_card_that_the_provider_lost_is_not_offered_any_more(psp: Psp, payer: Customer) -> None:
     card = kept(psp, payer)
     provider_client().v1.payment_methods.detach(card.payment_method_id)
