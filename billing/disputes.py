@@ -10,7 +10,17 @@ from django.utils import timezone
 from accounts import holds, notices
 from accounts.mail import Letter
 from accounts.models import Customer, User
-from billing import dispute_verdicts, fraud, ledger, money_letters, postings, refund_bookings, stripe_gateway, topups
+from billing import (
+    dispute_verdicts,
+    fraud,
+    fx_bookings,
+    ledger,
+    money_letters,
+    postings,
+    refund_bookings,
+    stripe_gateway,
+    topups,
+)
 from billing.models import Dispute, Journal, RefundPart, TopUp
 from billing.refund_bookings import nano_usd_per_cent
 from billing.stripe_gateway import DisputeFacts
@@ -154,19 +164,36 @@ def _book_movements(dispute: Dispute, facts: DisputeFacts) -> None:
     for moved in facts.movements:
         rate = nano_usd_per_cent(dispute.top_up)
         amount, fee = moved.amount_cents * rate, moved.fee_cents * rate
+        paid_in = dispute.top_up.currency
+        if moved.currency != paid_in:  # the provider exchanges: it moves the whole disputed amount in other money
+            amount = dispute.amount_nano_usd if moved.amount_cents > 0 else -dispute.amount_nano_usd
+            fee = fx_bookings.worth(moved.fee_cents, moved.currency)
         journal = ledger.book(
             kind="dispute" if amount < 0 else "dispute_reversal",
             reference=f"stripe:{moved.balance_transaction_id}",
             occurred_at=timezone.now(),
-            transfers=postings.dispute_moved(
-                dispute=dispute.provider_id, amount_nano_usd=amount, fee_nano_usd=fee, currency=moved.currency
-            ),
+            transfers=[
+                *postings.dispute_moved(
+                    dispute=dispute.provider_id, amount_nano_usd=amount, fee_nano_usd=0, currency=paid_in
+                ),
+                *postings.dispute_moved(
+                    dispute=dispute.provider_id, amount_nano_usd=0, fee_nano_usd=fee, currency=moved.currency
+                ),
+            ],
             description=f"Dispute {dispute.provider_id}",
             customer_id=dispute.customer_id,
         )
         if journal is not None:
             dispute.withdrawn_nano_usd -= amount
             dispute.fee_nano_usd += fee
+        if journal is not None and moved.currency != paid_in:
+            fx_bookings.exchanged(
+                top_up=dispute.top_up,
+                reference=f"stripe:{moved.balance_transaction_id}:exchange",
+                nano_usd=amount,
+                moved_cents=moved.amount_cents,
+                currency=moved.currency,
+            )
 
 
 def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:

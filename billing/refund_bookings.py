@@ -8,10 +8,10 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from accounts import notices
-from billing import ledger, money_letters, postings, refund_documents, stripe_gateway
+from billing import fx_bookings, ledger, money_letters, postings, refund_documents, stripe_gateway
 from billing.models import Refund, RefundPart, TopUp
 from billing.money import NANO_USD_PER_CENT
-from billing.stripe_gateway import RefundFacts
+from billing.stripe_gateway import Moved, RefundFacts
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,12 @@ def _follow(part: RefundPart, facts: RefundFacts) -> None:
     if facts.balance_transaction_id and part.balance_transaction_id is None:
         part.balance_transaction_id = facts.balance_transaction_id
         _book_sent(part)
+        _book_exchange(part, facts.sent, reference=facts.balance_transaction_id)
     match facts.status:
         case "failed" | "canceled":
             part.failure_transaction_id = facts.failure_transaction_id or None
             _return(part, Status(facts.status), facts.failure.replace("_", " "))
+            _book_exchange(part, facts.returned, reference=facts.failure_transaction_id)
         case "succeeded" if part.balance_transaction_id:
             part.status, part.ended_at = Status.SUCCEEDED, part.ended_at or timezone.now()
             refund_documents.note_arrival(part)
@@ -91,6 +93,19 @@ def _book_sent(part: RefundPart) -> None:
         description=f"Refund of top-up {part.top_up_id}",
         customer_id=part.refund.customer_id,
     )
+
+
+def _book_exchange(part: RefundPart, moved: Moved | None, *, reference: str) -> None:
+    """Where the provider exchanges, the money left, or reached, our balance of another currency."""
+    if moved is not None and moved.currency != part.currency:
+        carried_nano_usd = part.credit_nano_usd + sum(_taxes(part).values())
+        fx_bookings.exchanged(
+            top_up=part.top_up,
+            reference=f"stripe:{reference}:exchange",
+            nano_usd=carried_nano_usd if moved.amount_cents > 0 else -carried_nano_usd,
+            moved_cents=moved.amount_cents,
+            currency=moved.currency,
+        )
 
 
 def _return(part: RefundPart, status: Status, why: str) -> None:

@@ -11,12 +11,13 @@ from django.db.models import Sum
 from django.test import Client
 
 from accounts.models import Customer
-from billing import disputes, postings, stripe_gateway
+from billing import check_books, disputes, postings, stripe_gateway
 from billing.models import Dispute, Document, RefundPart
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.money_back import NANO, ask, available, booked_well, books, handle_events, pay, provider
 from tests.test_disputes import of, opened, status
+from tests.test_refunds import go_on, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EURO = 10_850_000
@@ -85,3 +86,58 @@ def test_one_dispute_that_the_provider_refuses_to_tell_about_hides_no_other(
     Dispute.objects.update(seen_at="2026-01-01T00:00:00Z")
     assert disputes.sweep() == 2
     assert (of(first).stage, of(second).stage) == ("open", "won")
+
+
+def test_a_refund_that_the_provider_exchanges_leaves_the_money_it_has(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50.00 EUR carried at 54.25 USD cost 55.00 USD; they come back as 55.50 when the refund fails."""
+    top_up = pay(psp, payer, 10_000, currency="eur", nano_usd_per_cent=EURO)
+    euros = books(postings.STRIPE_BALANCE, "eur")
+    real_create, real_refund = stripe_gateway.create_refund, stripe_gateway.refund
+    sent = stripe_gateway.Moved(amount_cents=-5_500, currency="usd")
+    returned = stripe_gateway.Moved(amount_cents=5_550, currency="usd")
+    monkeypatch.setattr(stripe_gateway, "create_refund", lambda **asked: replace(real_create(**asked), sent=sent))
+    monkeypatch.setattr(
+        stripe_gateway, "refund", lambda refund_id: replace(real_refund(refund_id), sent=sent, returned=returned)
+    )
+    refund = want(payer, 5_000 * EURO)
+    go_on()
+    part = refund.parts.get()
+    assert (part.status, part.top_up) == ("succeeded", top_up)
+    assert (books(postings.STRIPE_BALANCE, "eur"), books(postings.STRIPE_BALANCE)) == (euros, -55 * NANO)
+    assert books(postings.CURRENCY_GAINS) == 750_000_000, "a loss"
+    psp.move_refund(part.provider_id or "", "failed")
+    handle_events(psp)
+    assert available(payer) == 10_000 * EURO
+    assert (books(postings.STRIPE_BALANCE, "eur"), books(postings.STRIPE_BALANCE)) == (euros, 500_000_000)
+    assert books(postings.CURRENCY_GAINS) == -500_000_000, "a gain in all"
+    assert not any(check_books.invariants().values())
+
+
+def test_a_dispute_that_the_provider_exchanges_stands_at_the_rate_of_its_payment(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20.00 EUR carried at 21.70 USD leave as 22.00 USD and come back as 21.00, less a fee of 15.00."""
+    top_up = pay(psp, payer, 10_000, currency="eur", nano_usd_per_cent=EURO)
+    euros, real = books(postings.STRIPE_BALANCE, "eur"), stripe_gateway.dispute
+
+    def exchanged(dispute_id: str) -> stripe_gateway.DisputeFacts:
+        told = real(dispute_id)
+        moved = tuple(
+            replace(each, amount_cents=-2_200 if each.amount_cents < 0 else 2_100, currency="usd")
+            for each in told.movements
+        )
+        return replace(told, movements=moved)
+
+    monkeypatch.setattr(stripe_gateway, "dispute", exchanged)
+    dispute_id = opened(psp, top_up, amount=2_000)
+    assert books(postings.DISPUTED, dispute_id) == 2_000 * EURO
+    assert (books(postings.STRIPE_BALANCE, "eur"), books(postings.STRIPE_BALANCE)) == (euros, -37 * NANO)
+    psp.decide(dispute_id, "won")
+    handle_events(psp)
+    assert (of(dispute_id).stage, books(postings.DISPUTED, dispute_id)) == ("won", 0)
+    assert (books(postings.STRIPE_BALANCE, "eur"), books(postings.STRIPE_BALANCE)) == (euros, -16 * NANO)
+    assert books(postings.CURRENCY_GAINS) == NANO
+    assert available(payer) == 10_000 * EURO
+    assert not any(check_books.invariants().values())

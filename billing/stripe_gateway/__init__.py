@@ -27,7 +27,7 @@ from billing.stripe_gateway.disputes import (
 )
 from billing.stripe_gateway.events import BadSignature, Event, list_events, verify_event
 from billing.stripe_gateway.intents import Card, Fee, Payment, cancel_payment, confirm_payment, create_payment, payment
-from billing.stripe_gateway.refunds import RefundFacts, create_refund, refund, refunds_of
+from billing.stripe_gateway.refunds import Moved, RefundFacts, create_refund, refund, refunds_of
 from billing.stripe_gateway.tax import (
     Address,
     Calculation,
@@ -52,6 +52,7 @@ __all__ = [
     "Fee",
     "FraudWarningFacts",
     "KeptCard",
+    "Moved",
     "Movement",
     "NotConfigured",
     "Page",
