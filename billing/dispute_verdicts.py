@@ -1,13 +1,15 @@
 """What a bank's verdict does to the books: credit that is released, a loss with its credit note, or a debt."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Sum
 from django.utils import timezone
 
 from billing import documents, ledger, postings, refund_bookings
-from billing.models import Dispute, Journal, RefundPart
+from billing.models import Dispute, Document, Journal, RefundPart
+from billing.models import Transfer as BookedTransfer
 from billing.postings import Transfer
 from billing.refund_bookings import nano_usd_per_cent
 
@@ -61,6 +63,28 @@ def lose(dispute: Dispute, amount: str) -> None:
             reason=f"The bank took {amount} back: {dispute.reason.replace('_', ' ')}",
             dispute=dispute.provider_id,
         )
+
+
+def restore(dispute: Dispute) -> int:
+    """A lost dispute was won after all: what came back undoes the loss, with its tax; returns the customer's part.
+
+    The credit note is taken up again by a debit note with a journal of its own; what it did not carry is booked beside
+    it. A debt that was given up is made good first.
+    """
+    rate, lost = nano_usd_per_cent(dispute.top_up), f"dispute:{dispute.provider_id}:lost"
+    back, reference = -dispute.withdrawn_nano_usd, f"dispute:{dispute.provider_id}:restored"
+    note = Document.objects.filter(reference=f"credit_note:{lost}").first()
+    if note is not None and note.total_cents * rate > back:
+        note = None
+    noted = note.total_cents * rate if note else 0
+    taxes = _by_place(dispute, note.tax_cents) if note else {}
+    credited = _give_back(dispute, noted - sum(taxes.values()), taxes, reference=reference)
+    credited += _give_back(dispute, back - noted, {}, reference=f"{reference}:rest")
+    dispute.withdrawn_nano_usd = dispute.covered_nano_usd = dispute.relieved_nano_usd = dispute.owed_nano_usd = 0
+    if note is not None:
+        journal = Journal.objects.get(reference=reference)
+        documents.issue_debit_note(note, journal_id=journal.pk, reason="The dispute was won after all")
+    return credited
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +162,42 @@ def _book(dispute: Dispute, paid: tuple[int, list[Transfer]], *, reference: str,
             description=words,
             customer_id=dispute.customer_id,
         )
+
+
+def _give_back(dispute: Dispute, nano_usd: int, taxes: dict[str, int], *, reference: str) -> int:
+    """Books it and returns what of it reached the customer."""
+    ledger.lock_wallet(dispute.customer_id)
+    recovered = min(nano_usd, _given_up_nano_usd(dispute.customer_id))
+    credited = nano_usd - recovered
+    transfers = postings.dispute_restored(
+        dispute=dispute.provider_id,
+        customer_id=dispute.customer_id,
+        credit_nano_usd=credited,
+        tax_nano_usd=taxes,
+        recovered_nano_usd=recovered,
+    )
+    told: dict[str, Any] = {
+        "kind": "dispute_release",
+        "reference": reference,
+        "occurred_at": timezone.now(),
+        "transfers": transfers,
+        "description": "Given back after a dispute",
+        "customer_id": dispute.customer_id,
+    }
+    if credited:
+        aged_at = ledger.ages_at(f"stripe:{dispute.top_up.payment_intent_id}")
+        ledger.credit(amount_nano_usd=credited, aged_at=aged_at, **told)
+    elif transfers:
+        ledger.book(**told)
+    return credited
+
+
+def _given_up_nano_usd(customer_id: int) -> int:
+    """What of this customer's debts stands on 6120."""
+    moved = BookedTransfer.objects.filter(journal__customer_id=customer_id)
+    given_up = moved.filter(debit__number=postings.CHARGEBACK_LOSSES).aggregate(sum=Sum("amount_nano_usd"))["sum"]
+    made_good = moved.filter(credit__number=postings.CHARGEBACK_LOSSES).aggregate(sum=Sum("amount_nano_usd"))["sum"]
+    return (given_up or 0) - (made_good or 0)
 
 
 def _by_place(dispute: Dispute, tax_cents: int) -> dict[str, int]:

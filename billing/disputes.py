@@ -57,7 +57,10 @@ def sync(dispute_id: str) -> None:
         dispute = _row(facts, top_up)
         _book_movements(dispute, facts)
         stage = STAGES.get(facts.status, Stage.OPEN)
-        if _ORDER.index(stage) > _ORDER.index(Stage(dispute.stage)) and dispute.stage not in (Stage.WON, Stage.LOST):
+        later = _ORDER.index(stage) > _ORDER.index(Stage(dispute.stage)) and dispute.stage != Stage.WON
+        # An appeal: the money of a lost dispute is back.
+        appealed = stage == Stage.WON and dispute.stage == Stage.LOST and dispute.withdrawn_nano_usd < 0
+        if later or appealed:
             _enter(dispute, stage)
         dispute.provider_status = facts.status[:40]
         dispute.evidence_due_at = facts.evidence_due_at
@@ -216,6 +219,9 @@ def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
         case Stage.WON:
             released = dispute.frozen_nano_usd
             dispute_verdicts.release(dispute, released)
+            if before == Stage.LOST:
+                released = dispute_verdicts.restore(dispute)
+                fraud.clear(f"dispute_lost:{dispute.provider_id}", reason="The dispute was won after all")
             holds.lift_reference(_hold(dispute), reason="The dispute was won", tell=False)
             fraud.clear(f"dispute:{dispute.provider_id}", reason="The dispute was won")
             _write(dispute, money_letters.dispute_won(dispute, released_nano_usd=released))

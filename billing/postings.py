@@ -254,6 +254,19 @@ def dispute_lost(
     return [usd(account, funds, nano_usd) for account, nano_usd in payers if nano_usd]
 
 
+def dispute_restored(
+    *, dispute: str, customer_id: int, credit_nano_usd: int, tax_nano_usd: Mapping[str, int], recovered_nano_usd: int
+) -> list[Transfer]:
+    """A lost dispute was won after all: the customer's credit again, its tax, and first the loss that was given up."""
+    funds = Account(DISPUTED, dispute)
+    payees = [
+        (Account(CHARGEBACK_LOSSES), recovered_nano_usd),
+        (Account(PREPAID, str(customer_id)), credit_nano_usd),
+        *((Account(TAX_PAYABLE, place), tax) for place, tax in sorted(tax_nano_usd.items())),
+    ]
+    return [usd(funds, account, nano_usd) for account, nano_usd in payees if nano_usd]
+
+
 def debt_given_up(*, customer_id: int, nano_usd: int) -> list[Transfer]:
     """What a customer owes will not be paid: a loss."""
     return [usd(Account(CHARGEBACK_LOSSES), Account(RECEIVABLE, str(customer_id)), nano_usd)]

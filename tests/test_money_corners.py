@@ -15,8 +15,8 @@ from billing import check_books, disputes, postings, stripe_gateway
 from billing.models import Dispute, Document, RefundPart
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, handle_events, pay, provider
-from tests.test_disputes import of, opened, status
+from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, provider
+from tests.test_disputes import of, opened, status, worked_case
 from tests.test_refunds import go_on, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,4 +140,28 @@ def test_a_dispute_that_the_provider_exchanges_stands_at_the_rate_of_its_payment
     assert (books(postings.STRIPE_BALANCE, "eur"), books(postings.STRIPE_BALANCE)) == (euros, -16 * NANO)
     assert books(postings.CURRENCY_GAINS) == NANO
     assert available(payer) == 10_000 * EURO
+    assert not any(check_books.invariants().values())
+
+
+def test_a_lost_dispute_that_is_won_on_appeal_undoes_the_loss_the_debt_and_what_was_given_up(
+    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """71.40 were taken back: 51.0875 from the wallet, 11.40 of tax, 8.9125 owed, of which 4.00 were given up."""
+    dispute_id = opened(psp, worked_case(psp, payer), amount=7_140)
+    psp.decide(dispute_id, "lost")
+    handle_events(psp)
+    assert (available(payer), debt(payer)) == (0, 8_912_500_000)
+    disputes.give_up_debt(customer_id=payer.pk, nano_usd=4 * NANO, reference="approval:1")
+    told = stripe_gateway.dispute(dispute_id)
+    back = replace(told.movements[0], balance_transaction_id="txn_appeal", amount_cents=7_140, fee_cents=0)
+    won = replace(told, status="won", movements=(*told.movements, back))
+    monkeypatch.setattr(stripe_gateway, "dispute", lambda _: won)
+    for _ in range(2):
+        disputes.sync(dispute_id)
+    assert (of(dispute_id).stage, available(payer), debt(payer)) == ("won", 51_087_500_000, 0)
+    assert (books(postings.DISPUTED, dispute_id), books(postings.CHARGEBACK_LOSSES)) == (0, 0)
+    assert books(postings.TAX_PAYABLE, "DE") == -11_400_000_000
+    note = Document.objects.get(kind="debit_note")
+    assert (note.net_cents, note.tax_cents) == (6_000, 1_140)
+    assert "gave back" in note.snapshot["lines"][0]["description"]
     assert not any(check_books.invariants().values())

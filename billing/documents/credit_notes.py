@@ -82,13 +82,15 @@ def issue_debit_note(note: Document, *, journal_id: int, reason: str) -> Documen
     if known:
         return known
     said, now = note.snapshot, timezone.now()
+    is_dispute = "dispute" in said["references"]
+    what = "Payment that the bank gave back" if is_dispute else "Refund that did not arrive"
     content = Content(
         kind=Document.Kind.DEBIT_NOTE,
         issued_at=now,
         supplied_at=now,
         seller=_same_party(said["seller"]),
         buyer=_same_party(said["buyer"]),
-        lines=[Line(description=f"Refund that did not arrive, credit note {note.number}", net_cents=note.net_cents)],
+        lines=[Line(description=f"{what}, credit note {note.number}", net_cents=note.net_cents)],
         tax=[_same_tax(line) for line in said["tax"]],
         currency=note.currency,
         net_cents=note.net_cents,
