@@ -93,12 +93,14 @@ def addresses(text: str) -> tuple[list[str], list[str]]:
 
 
 def sanction(listed: Iterable[str], *, source: str, withdraw: bool) -> tuple[int, int]:
-    """Sanctions every address of a list that is not yet; with `withdraw` also lifts those of the same source that
-    left it. Returns how many were added and lifted; all of it or nothing."""
+    """Sanctions every address that this list did not sanction yet; with `withdraw` also lifts those of it that
+    left it. Other lists are left alone. Returns how many were added and lifted; all of it or nothing."""
     wanted = set(listed)
     reference = f"list:{source}"
     with transaction.atomic():
-        sanctioned = RecipientRule.objects.filter(standing=RecipientRule.Standing.SANCTIONED, lifted_at=None)
+        sanctioned = RecipientRule.objects.filter(
+            standing=RecipientRule.Standing.SANCTIONED, reference=reference, lifted_at=None
+        )
         known = set(sanctioned.values_list("address", flat=True))
         added = sorted(wanted - known)
         RecipientRule.objects.bulk_create(
@@ -110,7 +112,7 @@ def sanction(listed: Iterable[str], *, source: str, withdraw: bool) -> tuple[int
             )
             for address in added
         )
-        gone = sanctioned.filter(reference=reference).exclude(address__in=wanted) if withdraw else sanctioned.none()
+        gone = sanctioned.exclude(address__in=wanted) if withdraw else sanctioned.none()
         lifted = gone.update(lifted_at=Now(), lift_reason=f"No longer on the list {source}")
         if added or lifted:
             audit.write(

@@ -175,6 +175,21 @@ def test_a_list_of_sanctions_is_brought_in_and_followed(tmp_path: Path) -> None:
     assert AuditEntry.objects.filter(action="recipient.sanctions_imported").count() == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_address_on_two_lists_of_sanctions_stays_sanctioned_until_neither_names_it(tmp_path: Path) -> None:
+    both, other = "0x" + "1" * 40, "0x" + "2" * 40
+    file = tmp_path / "list.txt"
+    file.write_text(f"{both}\n")
+    call_command("sanction_list", str(file), source="OFAC")
+    call_command("sanction_list", str(file), source="EU")
+    file.write_text(f"{other}\n")
+    call_command("sanction_list", str(file), source="OFAC", withdraw=True)
+    assert recipients.stands(both, "sanctioned")
+    call_command("sanction_list", str(file), source="EU", withdraw=True)
+    assert not recipients.stands(both, "sanctioned")
+    assert recipients.stands(other, "sanctioned")
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("text", "words"),

@@ -9,7 +9,8 @@ from accounts.models import User
 class RecipientRule(models.Model):
     """One standing of one address, with who, when and why. Several may stand at once; the strictest decides.
 
-    `reference` names what made the rule where that makes it once only, such as one lost dispute.
+    `reference` names what made the rule where that makes it once only, such as one lost dispute. Each list of sanctions
+    has a rule of its own for whom it names: what one of them drops may stand on another.
     """
 
     class Standing(models.TextChoices):
@@ -32,7 +33,14 @@ class RecipientRule(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["address", "standing"], condition=models.Q(lifted_at=None), name="one_standing_rule"
+                fields=["address", "standing"],
+                condition=models.Q(lifted_at=None) & ~models.Q(standing="sanctioned"),
+                name="one_standing_rule",
+            ),
+            models.UniqueConstraint(
+                fields=["address", "reference"],
+                condition=models.Q(lifted_at=None, standing="sanctioned"),
+                name="one_sanction_of_a_list",
             ),
             models.CheckConstraint(name="rule_of_an_address", condition=models.Q(address__regex=r"^0x[0-9a-f]{40}$")),
             models.CheckConstraint(
