@@ -1,17 +1,23 @@
 """The kill switch: what staff stopped is refused by every signer, and nothing of it is signed or charged."""
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.db import IntegrityError, ProgrammingError, connection, transaction
 
 from accounts.models import ApiKey, AuditEntry, Customer
 from signing import stops
 from signing.models import Stop
+from signing.pm.orchestrator_info import parse_orchestrator_info
 from signing.signer.keystore import Keystore
 from tests import builders
+from tests.held_line import held_line
 from tests.signer_stage import KEY, RECIPIENT, Answer, Client, Stage, offer, rows, running_signer, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -105,6 +111,28 @@ def test_a_session_lives_through_a_stop_of_all_signing_and_is_charged_once(stage
     again = until(lambda: client.pay(**follow_up), 200)
     assert again.body == lost.body
     assert len(rows(owner)) == 2
+
+
+def test_a_payment_whose_commit_was_slow_does_not_leave_after_a_stop() -> None:
+    staff = builders.user()
+    server: dict[str, Any] = settings.DATABASES["default"]
+    with held_line((server["HOST"], int(server["PORT"]))) as line, running_signer(database_port=line.port) as stage:
+        client, owner = stage.gateway(dollars_nano=CREDIT)
+        asked: dict[str, Any] = {"orchestrator": offer(), "type": "fixed"}
+        rand_hash = parse_orchestrator_info(b64decode(asked["orchestrator"])).ticket_params.recipient_rand_hash
+        held = line.hold("answer", rand_hash, rand_hash.hex().encode())
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(client.pay, **asked)
+            assert held.wait(5)
+            stop = stops.throw(scope="all", subject="", reason="an incident", user=staff)
+            time.sleep(1.2)  # so old grows what the payment knew of stops
+            line.let_go()
+            assert (slow.result().status, slow.result().code) == (503, "signing_stopped")
+        left = wallet(owner)
+        assert left < CREDIT
+        assert stops.lift(stop, user=staff)
+        assert until(lambda: client.pay(**asked), 200).nonces == [1]
+        assert (wallet(owner), len(rows(owner))) == (left, 1)
 
 
 def test_a_stop_is_thrown_once_and_lifted_once_and_told_both_times() -> None:

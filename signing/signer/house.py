@@ -78,9 +78,13 @@ class House:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
         await self.batch.stop()
-        with contextlib.suppress(Unavailable):
+        try:
             await self.authentication.note_use()
             await self.refusal_notes.write()
+        except Unavailable:
+            pass
+        except Exception:
+            logger.exception("the last notes could not be written")
         await self.database.close()
 
     async def check(self, view: ChainView) -> None:

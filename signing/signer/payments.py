@@ -1,6 +1,7 @@
 """The payment flow: opens each room once, in order, and lets the tickets leave only after the commit."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,11 +11,13 @@ from signing.pm import ceilings, quotes, wire
 from signing.pm.orchestrator_info import OrchestratorInfo
 from signing.pm.wire import PaymentRequest
 from signing.signer import refusals, sessions, velocity
+from signing.signer.authentication import Caller
 from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
 from signing.signer.drafts import Draft, Drafting, Terms, Work, answer_text, look
 from signing.signer.fresh_money import FreshMoney
 from signing.signer.gate import Visitor
+from signing.signer.keystore import SigningKey
 from signing.signer.nonces import Nonces
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
@@ -28,6 +31,7 @@ from signing.signer.stops import Stops
 _MOST_ROUNDS = 8
 _SECONDS_BETWEEN_ROOMS = 0.15
 _MOST_SECONDS = 1.95
+_SECONDS_A_CHECK_HOLDS = 0.5
 
 
 class Chain(Protocol):
@@ -96,8 +100,8 @@ class Payments:
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
             _check_auth_token(request.orchestrator, self._database.now_ns())
-            await self._stops.check(caller, sender=key.address)
-            await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
+            checked_at = time.monotonic()
+            await self._check_stops(caller, key, request, view)
             await self._price_rules.refresh()
             rate_id = await self._rates.row_of(view.rate)
             work = Work(key, visitor, request, session, digest, view, rate_id)
@@ -111,6 +115,9 @@ class Payments:
                 case "committed":
                     if is_anew:
                         self._notes.charged_anew(caller.customer_id)
+                    if time.monotonic() - checked_at > _SECONDS_A_CHECK_HOLDS:
+                        # What was stopped meanwhile does not leave; once it may, the same request gets this answer.
+                        await self._check_stops(caller, key, request, view)
                     return draft.answer
                 case "repeat":
                     return str(outcome["answer"]).encode()
@@ -131,6 +138,10 @@ class Payments:
                 case _:
                     raise refusals.of_commit(outcome["code"], outcome.get("detail"))
         raise Unavailable("busy", "the session is busy, try again")
+
+    async def _check_stops(self, caller: Caller, key: SigningKey, request: PaymentRequest, view: ChainView) -> None:
+        await self._stops.check(caller, sender=key.address)
+        await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
 
     async def _consider(self, recipient: str, verdict: Outcome) -> None:
         """Returns when there may be room now for what fresh money was refused. Raises Refused (429)."""
