@@ -45,7 +45,7 @@ def note(customer: Customer, *, code: str, reference: str, reason: str) -> bool:
             holds.place(
                 customer=customer,
                 code=holds.Code.FRAUD,
-                reference=f"fraud:{reference}",
+                reference=_hold(reference),
                 reason=f"Signs of fraud weigh {total}; the last one: {reason}",
             )
     return True
@@ -59,13 +59,24 @@ def score(customer: Customer) -> int:
 
 
 def clear(reference: str, *, reason: str) -> None:
-    """What turned out well no longer counts."""
-    FraudSignal.objects.filter(reference=reference, dismissed_at=None).update(
-        dismissed_at=timezone.now(), dismiss_reason=reason[:300]
-    )
+    """What turned out well no longer counts, and the hold that it brought about ends, unless the rest is enough for it.
+
+    Whoever clears a sign writes the letter.
+    """
+    with transaction.atomic():
+        for signal in FraudSignal.objects.filter(reference=reference, dismissed_at=None).select_related("customer"):
+            signal.dismissed_at, signal.dismiss_reason = timezone.now(), reason[:300]
+            signal.save(update_fields=["dismissed_at", "dismiss_reason"])
+            if score(signal.customer) < settings.RISK_HOLD_SCORE:
+                holds.lift_reference(_hold(reference), reason=reason, tell=False)
 
 
 def dismiss(signal: FraudSignal, *, user: User, reason: str) -> bool:
     """The sign no longer counts; False when somebody was first."""
     values = {"dismissed_at": timezone.now(), "dismissed_by": user, "dismiss_reason": reason[:300]}
     return bool(FraudSignal.objects.filter(id=signal.id, dismissed_at=None).update(**values))
+
+
+def _hold(reference: str) -> str:
+    """The name of the hold that a sign brought about."""
+    return f"fraud:{reference}"

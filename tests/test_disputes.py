@@ -13,7 +13,7 @@ from django.db import connections
 
 from accounts import holds
 from accounts.models import AuditEntry, Customer
-from billing import disputes, documents, inbox, ledger, postings, refunds, topups
+from billing import disputes, documents, fraud, inbox, ledger, postings, refunds, topups
 from billing.models import Dispute, Document, FraudSignal, Journal, Refund, StripeEvent, TopUp
 from sandbox.psp.client import Psp
 from tests import builders
@@ -130,6 +130,24 @@ def test_a_won_dispute_gives_everything_back_but_the_fee(psp: Psp, payer: Custom
     disputes.sync(again)
     assert books(postings.DISPUTE_FEES) == 15 * NANO, "a fee comes back when the provider says so"
     booked_well(psp)
+
+
+def test_a_won_dispute_lifts_the_hold_that_its_weight_brought_about(psp: Psp, payer: Customer) -> None:
+    top_up = worked_case(psp, payer)
+    heavy = fraud.SCORES[fraud.Code.FRAUD_WARNING]
+    fraud.note(payer, code=fraud.Code.FRAUD_WARNING, reference="warning", reason="The bank warns.")
+    assert status(payer) == "active"
+    dispute_id = opened(psp, top_up, amount=7_140)
+    assert {hold.code for hold in holds.standing(payer)} == {"dispute", "fraud"}
+    psp.decide(dispute_id, "won")
+    disputes.sync(dispute_id)
+    disputes.sync(dispute_id)
+    assert (fraud.score(payer), status(payer)) == (heavy, "active")
+    again = opened(psp, top_up, amount=1_000)
+    fraud.note(payer, code=fraud.Code.SHARED_CARD, reference="another", reason="Another account has the card.")
+    psp.decide(again, "won")
+    disputes.sync(again)
+    assert {hold.code for hold in holds.standing(payer)} == {"fraud"}, "what is left weighs enough"
 
 
 def test_without_relief_for_bad_debts_only_the_tax_of_unused_credit_comes_back(
