@@ -353,6 +353,7 @@ def test_the_signer_finds_a_database_that_lost_its_connections(stage: Stage) -> 
     with database_line() as line:
         line.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'clearinghouse-signer'"
+            " AND datname = current_database()"
         )
     deadline = time.monotonic() + 10
     request = opening()
