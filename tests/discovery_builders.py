@@ -48,6 +48,7 @@ def listed(*orchestrators: Orchestrator, max_price: int | None = None, **changes
         "payable": frozenset({ALICE, BOB, CAROL}),
         "ceiling": lambda models, kind: None if max_price is None else Fraction(max_price),
         "max_ticket_ev_wei": Fraction(10**12),
+        "max_face_value_wei": None,
         **changes,
     }
     return document.entries(orchestrators, {}, Rules(**given))

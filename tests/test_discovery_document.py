@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -41,12 +42,27 @@ def test_an_orchestrator_needs_something_to_sell_and_somebody_we_may_pay() -> No
 
 def test_without_an_offer_the_owner_of_a_registered_address_is_who_would_be_paid() -> None:
     quiet = Orchestrator(address=HERE, info=None, runners=(runner(),))
-    rules = Rules(registry=(), payable=frozenset({ALICE}), ceiling=anything, max_ticket_ev_wei=Fraction(1))
+    free: Any = {"registry": (), "ceiling": anything, "max_ticket_ev_wei": Fraction(1), "max_face_value_wei": None}
+    rules = Rules(payable=frozenset({ALICE}), **free)
     assert [entry.recipient for entry in document.entries([quiet], {HERE: ALICE}, rules)] == [ALICE]
     assert document.entries([quiet], {HERE: BOB}, rules) == []
     assert document.entries([quiet], {}, rules) == []
-    anybody = Rules(registry=(), payable=frozenset({""}), ceiling=anything, max_ticket_ev_wei=Fraction(1))
+    anybody = Rules(payable=frozenset({""}), **free)
     assert len(document.entries([quiet], {}, anybody)) == 1
+
+
+def test_whose_tickets_the_deposit_does_not_cover_is_left_out() -> None:
+    def shown(max_face_value_wei: int | None) -> list[str]:
+        offered = (
+            orchestrator("covered", ALICE, runner(), face_value_wei=10**15),
+            orchestrator("above", BOB, runner(), face_value_wei=10**15 + 1),
+            orchestrator("free", CAROL, runner(), face_value_wei=10**18, ticket_ev_wei=0),
+        )
+        return names(listed(*offered, max_face_value_wei=max_face_value_wei))
+
+    assert shown(10**15) == ["covered", "free"]
+    assert shown(10**15 + 1) == ["covered", "above", "free"]
+    assert shown(None) == ["covered", "above", "free"]
 
 
 def test_what_costs_more_than_the_ceiling_is_left_out_offer_by_offer() -> None:

@@ -20,7 +20,8 @@ from signing.discovery import prices
 from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.signer_stage import HeldChain, running_signer
+from tests.signer_stage import ETHER, HeldChain, running_signer
+from tests.test_staff_treasury import SENDER, snapshot
 
 ALICE, BOB = "0x" + "0a" * 20, "0x" + "0b" * 20
 PIXELS_PER_HOUR = 27_648_000 * 3600
@@ -31,6 +32,7 @@ def _settings(settings: Settings) -> None:
     settings.MARKUP_BPS = 1_500
     settings.ETH_USD_FEED_ADDRESS = "0x" + "FE" * 20
     settings.RECIPIENT_POLICY, settings.MAX_PRICE_PER_UNIT = "registered", 0
+    settings.SENDER_ADDRESS = SENDER
 
 
 @pytest.fixture
@@ -206,6 +208,9 @@ def test_people_and_gateways_are_shown_the_same_list(rules: dict[str, Any], sett
     a_market()
     orchestrator("stranger", info("0x" + "0c" * 20), runner("x", "5", "fixed"))
     orchestrator("dear", info(ALICE, ticket_ev_wei="9" * 30), runner("x", "5", "fixed"))
+    covered = snapshot(deposit_wei=ETHER).deposit_wei // 20
+    orchestrator("full", info(ALICE, face_value_wei=str(covered)), runner("x", "5", "fixed"))
+    orchestrator("over", info(ALICE, face_value_wei=str(covered + 1)), runner("x", "5", "fixed"))
     orchestrator("quiet", None, runner("x", "5", "fixed"))
     orchestrator("old", info(ALICE), runner("x", "5", "fixed"), age_seconds=10_000)
     staff = builders.user()

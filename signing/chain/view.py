@@ -62,6 +62,11 @@ class ChainView:
     read_at_seconds: float
     other_funds: Mapping[str, SenderFunds] = field(default_factory=dict)
 
+    @property
+    def largest_deposit_wei(self) -> int:
+        """Of all senders of ours."""
+        return max(funds.deposit_wei for funds in (self.funds, *self.other_funds.values()))
+
     def funds_of(self, sender: bytes) -> SenderFunds:
         """What a sender of ours holds. Raises ChainUnavailable for one that is not read."""
         address = "0x" + sender.hex()

@@ -36,13 +36,23 @@ class Rules:
     """What is sold through us.
 
     `registry` has (address, service URI) of the active set in stake order. `payable` are the recipients that the
-    policy lets be paid, "" standing for one we do not know.
+    policy lets be paid, "" standing for one we do not know. `max_face_value_wei` is what the deposit covers, None
+    while there is none: then nobody can be paid, whoever is listed.
     """
 
     registry: tuple[tuple[str, str], ...]
     payable: frozenset[str]
     ceiling: Ceiling
     max_ticket_ev_wei: Fraction
+    max_face_value_wei: int | None
+
+    def allow_tickets(self, info: Info) -> bool:
+        """Whether a ticket as it is offered would be signed; one worth nothing is not held against the deposit."""
+        if info.ticket_ev_wei > self.max_ticket_ev_wei:
+            return False
+        return (
+            not info.ticket_ev_wei or self.max_face_value_wei is None or info.face_value_wei <= self.max_face_value_wei
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,7 @@ def entries(orchestrators: Sequence[Orchestrator], registered_at: Mapping[str, s
     found = []
     for orchestrator in orchestrators:
         recipient, info = recipient_of(orchestrator, registered_at), orchestrator.info
-        if recipient not in rules.payable or (info and info.ticket_ev_wei > rules.max_ticket_ev_wei):
+        if recipient not in rules.payable or (info and not rules.allow_tickets(info)):
             continue
         entry = Entry(
             address=orchestrator.address,

@@ -68,7 +68,7 @@ class Info:
     """What GetOrchestrator said: who is paid, the worth of a ticket rounded up to wei, prices in wei per pixel.
 
     `service_uri` is where the orchestrator says it is, empty where that is no address. `price` is the one for
-    everything without a price of its own, None where it has none.
+    everything without a price of its own, None where it has none. `face_value_wei` is 0 where nobody asked for it.
     """
 
     recipient: str
@@ -76,6 +76,7 @@ class Info:
     ticket_ev_wei: int
     price: Fraction | None
     capabilities: tuple[Capability, ...]
+    face_value_wei: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +118,15 @@ def read_info(raw: bytes) -> Info:
     except DecodeError as error:
         raise Nonsense("no OrchestratorInfo") from error
     params = message.ticket_params
-    worth = Fraction(int.from_bytes(params.face_value[-32:]) * int.from_bytes(params.win_prob[-32:]), MAX_UINT256)
+    face_value_wei = int.from_bytes(params.face_value[-32:])
+    worth = Fraction(face_value_wei * int.from_bytes(params.win_prob[-32:]), MAX_UINT256)
     return Info(
         recipient="0x" + window(params.recipient, 20).hex(),
         service_uri=_address_or_nothing(message.transcoder),
         ticket_ev_wei=math.ceil(worth),
         price=_price(message.price_info),
         capabilities=_capabilities(message),
+        face_value_wei=face_value_wei,
     )
 
 
@@ -304,6 +307,7 @@ def info_to_row(info: Info) -> dict[str, Any]:
         "recipient": info.recipient,
         "service_uri": info.service_uri,
         "ticket_ev_wei": str(info.ticket_ev_wei),
+        "face_value_wei": str(info.face_value_wei),
         "price": None if info.price is None else str(info.price),
         "capabilities": [[each.number, each.model, str(each.price), each.has_room] for each in info.capabilities],
     }
@@ -319,6 +323,7 @@ def info_from_row(row: Mapping[str, Any]) -> Info:
             Capability(number=number, model=model, price=Fraction(price), has_room=room)
             for number, model, price, room in row["capabilities"]
         ),
+        face_value_wei=int(row.get("face_value_wei", 0)),
     )
 
 

@@ -12,11 +12,12 @@ from django.utils import timezone
 from billing.markups import markup_bps
 from billing.models import EthUsdRate
 from billing.money import price_nano_usd
+from signing import sender_keys
 from signing.discovery import document, offers, sources
 from signing.discovery.addresses import owners
 from signing.discovery.document import PIXELS_PER_SECOND, SECONDS_PER_HOUR, Ceiling, Entry, Filters, Rules
 from signing.discovery.offers import Capability, Runner
-from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
+from signing.models import ChainSnapshot, Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
 from signing.pm.price_list import Ceiling as PriceLimit
 from signing.pm.price_list import PriceList
 
@@ -90,6 +91,7 @@ def entries(nano_usd_per_eth: int | None) -> list[Entry]:
         payable=_payable(recipients, {owner for owner, _ in registry}),
         ceiling=_ceiling(nano_usd_per_eth),
         max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
+        max_face_value_wei=largest_deposit_wei() // settings.DEPOSIT_MULTIPLIER or None,
     )
     return document.entries(orchestrators, registered_at, rules)
 
@@ -99,6 +101,12 @@ def latest_rate() -> int | None:
     feed = EthUsdRate.objects.filter(feed_address__iexact=settings.ETH_USD_FEED_ADDRESS)
     row = feed.order_by("-updated_at").first()
     return row.nano_usd_per_eth if row else None
+
+
+def largest_deposit_wei() -> int:
+    """Of all senders, as each was read last; 0 where none was."""
+    newest = (ChainSnapshot.objects.filter(sender=each).order_by("-read_at").first() for each in sender_keys.ours())
+    return max((snapshot.deposit_wei for snapshot in newest if snapshot), default=0)
 
 
 def _young(row: Orchestrator) -> document.Orchestrator:

@@ -96,6 +96,7 @@ def build(
             Limits(
                 ceiling=ceiling,
                 max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
+                deposit_multiplier=settings.DEPOSIT_MULTIPLIER,
                 keep_seconds=settings.DISCOVERY_KEEP_SECONDS,
             ),
         ),

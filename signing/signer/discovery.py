@@ -36,6 +36,7 @@ class Limits:
 
     ceiling: Ceiling
     max_ticket_ev_wei: Fraction
+    deposit_multiplier: int
     keep_seconds: int
 
 
@@ -78,6 +79,7 @@ class Listing:
                 payable=await self._payable(recipients, view.active_recipients),
                 ceiling=self._limits.ceiling,
                 max_ticket_ev_wei=self._limits.max_ticket_ev_wei,
+                max_face_value_wei=view.largest_deposit_wei // self._limits.deposit_multiplier or None,
             ),
         )
         return entries, document.to_json(document.select(entries, document.Filters()))
