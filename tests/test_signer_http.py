@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.signer_stage import Client, Stage, offer, rows, running_signer, wallet
+from signing.models import SignerSession
+from tests.signer_stage import Client, Stage, offer, revoke, rows, running_signer, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -141,6 +142,42 @@ def test_a_request_that_could_be_read_in_two_ways_is_left_to_the_parser(
     status, _, _ = wire.answer()
     assert status in {200, 400, 401}
     assert len(rows(owner)) == (status == 200)
+
+
+def test_one_connection_may_bring_several_keys_and_heads_that_differ_in_a_byte(stage: Stage, wire: "Wire") -> None:
+    (one, owner), (another, other) = stage.gateway(), stage.gateway()
+    assert len(one.key or "") == len(another.key or "")
+    for client in (one, another, one):
+        wire.send(request(client, "User-Agent: gateway/1"))
+        assert wire.answer()[0] == 200
+    wire.send(request(Client(stage.url, f"{one.key}"[:-1] + "~"), "User-Agent: gateway/1"))
+    assert wire.answer()[0] == 401
+    wire.send(request(Client(stage.url, None), "User-Agent: gateway/1"))
+    assert (wire.answer()[0], len(rows(owner)), len(rows(other))) == (401, 2, 1)
+    for agent in ("gateway/1", "gateway/2"):
+        wire.send(request(one, f"User-Agent: {agent}"))
+        assert wire.answer()[0] == 200
+    agents = SignerSession.objects.filter(customer_id=owner.pk).values_list("user_agent", flat=True)
+    assert sorted(agents) == ["gateway/1"] * 3 + ["gateway/2"]
+
+
+def test_a_revoked_key_is_refused_within_a_second_on_a_connection_that_knows_it(stage: Stage, wire: "Wire") -> None:
+    client, _ = stage.gateway()
+
+    def asked(body: bytes) -> int:
+        wire.send(request(client, body=body))
+        return wire.answer()[0]
+
+    assert asked(request(client).partition(b"\r\n\r\n")[2]) == 200
+    # What makes no sense says 400 to whoever the gate lets in, so it is the gate that is seen here, not the commit.
+    assert asked(b"[]") == 400
+    revoke(client.key or "")
+    revoked_at = time.monotonic()
+    while (status := asked(b"[]")) == 400:
+        assert time.monotonic() - revoked_at < 1.2
+        time.sleep(0.05)
+    assert status == 401
+    assert {asked(b"[]") for _ in range(3)} == {401}
 
 
 def test_a_client_that_hangs_up_is_charged_for_what_it_asked(stage: Stage, wire: "Wire") -> None:

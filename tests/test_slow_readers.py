@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from signing.signer.gate import Claim
+from signing.signer.plain_requests import Headers
 from signing.signer.quick_http import QuickHttp
 from signing.signer.server import config
 
@@ -25,7 +27,10 @@ class Counting:
     def __init__(self) -> None:
         self.answered = 0
 
-    async def answer(self, scope: Mapping[str, Any]) -> tuple[int, bytes, Mapping[str, str]]:
+    def claim(self, peer: str | None, headers: Headers) -> Claim:
+        return Claim(None, "", "", "")
+
+    async def answer_payment(self, claim: Claim, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
         self.answered += 1
         return 200, ANSWER, {}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from signing.chain.ethereum import ChainUnavailable
 from signing.signer.discovery import Listing
-from signing.signer.gate import Gate
+from signing.signer.gate import Claim, Gate, Headers, Visitor
 from signing.signer.house import House
 from signing.signer.payments import Chain, Payments
 from signing.signer.refusals import Refused, Unavailable
@@ -16,6 +16,8 @@ from signing.signer.senders import Senders
 
 logger = logging.getLogger(__name__)
 
+_PAYMENTS = "/generate-live-payment"
+_NO_HEADERS: Mapping[str, str] = {}
 MAX_BODY_BYTES = 1024 * 1024
 _MOST_BYTES_DISCARDED = 16 * 1024 * 1024
 _MOST_SECONDS_READING = 10.0
@@ -50,7 +52,7 @@ class Signer:
         self._requests = 0
         self._doors: dict[str, tuple[str, Door]] = {
             "/sign-orchestrator-info": ("POST", self._sign_orchestrator_info),
-            "/generate-live-payment": ("POST", self._generate_live_payment),
+            _PAYMENTS: ("POST", self._generate_live_payment),
             "/discover-orchestrators": ("GET", self._discover_orchestrators),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
@@ -60,25 +62,37 @@ class Signer:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await _send(send, *await self.answer(scope, receive))
+            await _send(send, *await self._answer(scope, receive))
 
-    async def answer(self, scope: Scope, receive: Receive | None = None) -> Answer:
-        """The status, body and headers that a request gets; a scope that holds its `body` needs no `receive`."""
+    def claim(self, peer: str | None, headers: Headers) -> Claim:
+        """What the head of a payment request says of who asks."""
+        return self._gate.claim(peer, headers)
+
+    async def answer_payment(self, claim: Claim, body: bytes) -> Answer:
+        """The status, body and headers that a payment request gets which came whole."""
         self._requests += 1
         try:
-            if self._requests > _MOST_REQUESTS:
-                raise Unavailable("overloaded", "too many requests at once, try again")
-            return 200, await self._open_door(scope, receive or _receive_nothing), {}
-        except Refused as refused:
-            return refused.status, _error(refused), refused.headers
-        except ChainUnavailable as error:
-            unavailable = Unavailable(error.reason_code, str(error))
-            return 503, _error(unavailable), unavailable.headers
-        except Exception:
-            logger.exception("%s failed", scope["path"])
-            return 500, _error(Refused(500, "internal_error", "Internal Server Error")), {}
+            self._check_load()
+            visitor = await self._gate.enter(claim)
+            return 200, await self._pay(visitor, body), _NO_HEADERS
+        except Exception as error:
+            return _explained(error, _PAYMENTS)
         finally:
             self._requests -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        self._requests += 1
+        try:
+            self._check_load()
+            return 200, await self._open_door(scope, receive), _NO_HEADERS
+        except Exception as error:
+            return _explained(error, scope["path"])
+        finally:
+            self._requests -= 1
+
+    def _check_load(self) -> None:
+        if self._requests > _MOST_REQUESTS:
+            raise Unavailable("overloaded", "too many requests at once, try again")
 
     async def _open_door(self, scope: Scope, receive: Receive) -> bytes:
         method, door = self._doors.get(scope["path"], ("", None))
@@ -90,22 +104,28 @@ class Signer:
 
     async def _sign_orchestrator_info(self, scope: Scope, receive: Receive) -> bytes:
         """Any body or none: the answer is the same whenever a customer asks."""
-        visitor = await self._gate.enter(scope)
-        await _read_body(scope, receive)
+        visitor = await self._enter(scope)
+        await _read_body(receive)
         return self._senders.introduction(await self._senders.key_of(visitor.caller))
 
     async def _generate_live_payment(self, scope: Scope, receive: Receive) -> bytes:
-        visitor = await self._gate.enter(scope)
-        body = await _read_body(scope, receive)
+        visitor = await self._enter(scope)
+        return await self._pay(visitor, await _read_body(receive))
+
+    async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
+        await self._enter(scope)
+        return await self._listing.answer(bytes(scope.get("query_string", b"")))
+
+    async def _enter(self, scope: Scope) -> Visitor:
+        peer = scope.get("client")
+        return await self._gate.enter(self._gate.claim(peer[0] if peer else None, scope["headers"]))
+
+    async def _pay(self, visitor: Visitor, body: bytes) -> bytes:
         try:
             return await self._payments.pay(visitor, body)
         except Refused as refused:
             self._house.refusal_notes.note(visitor.caller.customer_id, refused)
             raise
-
-    async def _discover_orchestrators(self, scope: Scope, receive: Receive) -> bytes:
-        await self._gate.enter(scope)
-        return await self._listing.answer(bytes(scope.get("query_string", b"")))
 
     async def _healthz(self, scope: Scope, receive: Receive) -> bytes:
         """The process lives."""
@@ -128,10 +148,8 @@ class Signer:
                 return
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     """The whole body. Raises Refused: 413 over a mebibyte, 408 when it does not come."""
-    if "body" in scope:
-        return bytes(scope["body"])
     parts: list[bytes] = []
     size = 0
     try:
@@ -154,8 +172,14 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _receive_nothing() -> Mapping[str, Any]:
-    return {"type": "http.disconnect"}
+def _explained(error: Exception, path: str) -> Answer:
+    """What is said in place of an answer."""
+    if isinstance(error, ChainUnavailable):
+        error = Unavailable(error.reason_code, str(error))
+    if not isinstance(error, Refused):
+        logger.error("%s failed", path, exc_info=error)
+        error = Refused(500, "internal_error", "Internal Server Error")
+    return error.status, _error(error), error.headers
 
 
 def _error(refused: Refused) -> bytes:

@@ -56,6 +56,13 @@ class NotAuthenticated(Refused):
         super().__init__(401, code, message, {"WWW-Authenticate": "Bearer"})
 
 
+def digest_of(authorization: str | None) -> bytes | None:
+    """The digest of the key in an Authorization header; None when there is none."""
+    scheme, _, key = (authorization or "").strip().partition(" ")
+    key = key.strip()
+    return api_keys.digest(key[: _LONGEST_KEY + 1]) if scheme.lower() == "bearer" and key else None
+
+
 class Authentication:
     """Looks digests up, many in one query, and looks the busy ones up again before they grow old."""
 
@@ -68,13 +75,13 @@ class Authentication:
         self._used: set[int] = set()
         self._noted: dict[int, float] = {}
 
-    def digest_of(self, authorization: str | None) -> bytes:
-        """The digest of the key in an Authorization header. Raises NotAuthenticated when there is none."""
-        scheme, _, key = (authorization or "").strip().partition(" ")
-        key = key.strip()
-        if scheme.lower() != "bearer" or not key:
-            raise NotAuthenticated("an API key is needed: Authorization: Bearer <key>", "missing_api_key")
-        return api_keys.digest(key[: _LONGEST_KEY + 1])
+    def known(self, digest: bytes | None) -> Caller | None:
+        """Whose key this is, if that was found out less than a second ago; else None: `find` tells."""
+        known = self._known.get(digest) if digest else None
+        if digest is None or known is None or known.caller is None or not self._is_fresh(digest, known):
+            return None
+        self._used.add(known.caller.api_key_id)
+        return known.caller
 
     def is_expected(self, digest: bytes) -> bool:
         """Whether this was somebody's key when it was looked up last, or is just being looked up."""
@@ -83,7 +90,9 @@ class Authentication:
 
     async def find(self, digest: bytes) -> Caller | None:
         """Whose key this is; None for an unknown one or a revoked one. Raises DatabaseUnavailable."""
-        caller = await self._find(digest)
+        known = self._known.get(digest)
+        is_fresh = known is not None and self._is_fresh(digest, known)
+        caller = known.caller if known and is_fresh else await asyncio.shield(self._look_up(digest))
         if caller is not None:
             self._used.add(caller.api_key_id)
         return caller
@@ -98,15 +107,15 @@ class Authentication:
             await self._database.fetch(_USED, [fresh])
             self._noted.update(dict.fromkeys(fresh, now))
 
-    async def _find(self, digest: bytes) -> Caller | None:
-        known = self._known.get(digest)
-        age = time.monotonic() - known.since if known else _LIFETIME_SECONDS
-        if known and age < _LIFETIME_SECONDS:
-            self._busy.add(digest)
-            if age > _REFRESH_AFTER_SECONDS:
-                self._look_up_busy()
-            return known.caller
-        return await asyncio.shield(self._look_up(digest))
+    def _is_fresh(self, digest: bytes, known: _Known) -> bool:
+        """Whether this may be told; whoever is told keeps the key among the busy ones."""
+        age = time.monotonic() - known.since
+        if age >= _LIFETIME_SECONDS:
+            return False
+        self._busy.add(digest)
+        if age > _REFRESH_AFTER_SECONDS:
+            self._look_up_busy()
+        return True
 
     def _look_up_busy(self) -> None:
         """One is due, so are soon all that were asked about since: they share a query, now and from then on."""

@@ -1,13 +1,13 @@
 """The gate before every door: whose key it is, from where it comes, and whether it comes too often."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from accounts.client_address import Networks, client_address, neighbourhood
-from signing.signer.authentication import Authentication, Caller, NotAuthenticated
+from signing.signer.authentication import Authentication, Caller, NotAuthenticated, digest_of
 from signing.signer.refusals import Refused
 from signing.signer.request_rates import Buckets
 
@@ -25,6 +25,18 @@ class Rates:
 
     key_requests_per_second: int
     bad_keys_per_minute: int
+
+
+class Claim(NamedTuple):
+    """What the head of a request says of who asks: `digest` is that of the key, None where there is none.
+
+    `neighbours` is the neighbourhood of `address`, which is empty where the connection has none.
+    """
+
+    digest: bytes | None
+    address: str
+    neighbours: str
+    user_agent: str
 
 
 class Visitor(NamedTuple):
@@ -57,21 +69,26 @@ class Gate:
         )
         self._from_where = lru_cache(_ADDRESSES_REMEMBERED)(self._read_address)
 
-    async def enter(self, scope: Mapping[str, Any]) -> Visitor:
-        authorization, forwarded_for, user_agent = _read(scope["headers"])
-        peer = scope.get("client")
+    def claim(self, peer: str | None, headers: Headers) -> Claim:
+        """Reads a head; requests with the same head from the same peer make the same claim."""
+        authorization, forwarded_for, user_agent = _read(headers)
         forwarded_for = forwarded_for if self._trusted_proxies else ""
-        address, neighbours = self._from_where(peer[0] if peer else None, forwarded_for)
-        caller = await self._caller(authorization, neighbours)
+        address, neighbours = self._from_where(peer, forwarded_for)
+        return Claim(digest_of(authorization), address, neighbours, user_agent)
+
+    async def enter(self, claim: Claim) -> Visitor:
+        caller = self._authentication.known(claim.digest) or await self._look_up(claim)
         wait = self._requests.take(caller.api_key_id)
         if wait:
             limit = self._rates.key_requests_per_second
             raise TooMany("too_many_requests", f"this API key may ask {limit} times a second, ask later", wait)
-        return Visitor(caller=caller, address=address, user_agent=user_agent)
+        return Visitor(caller, claim.address, claim.user_agent)
 
-    async def _caller(self, authorization: str | None, neighbours: str) -> Caller:
+    async def _look_up(self, claim: Claim) -> Caller:
         """A key that was good a while ago is looked up whatever else comes from its address."""
-        digest = self._authentication.digest_of(authorization)
+        digest, neighbours = claim.digest, claim.neighbours
+        if digest is None:
+            raise NotAuthenticated("an API key is needed: Authorization: Bearer <key>", "missing_api_key")
         # The token is taken before the look, so that many guesses at once are no more than many in a row; whoever
         # comes with a key that is just being looked up waits for the same look.
         is_guess = not self._authentication.is_expected(digest)

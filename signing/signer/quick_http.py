@@ -1,61 +1,44 @@
 """A shortcut of the server: a payment request that came whole and plain is answered without the steps of ASGI."""
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-_START = b"POST /generate-live-payment HTTP/1.1\r\n"
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
-_UNCLEAN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+from signing.signer.gate import Claim
+from signing.signer.plain_requests import Head, Headers, PlainRequest, plain_request
+
 _SECONDS_FOR_A_BODY = 1.0
-_FOR_THE_PARSER = {b"transfer-encoding", b"expect", b"upgrade", b"trailer"}
 
-type Headers = list[tuple[bytes, bytes]]
 type Answer = tuple[int, bytes, Mapping[str, str]]
-type Ask = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 
 
-class PlainRequest(NamedTuple):
-    """A payment request that leaves no questions: headers with names in lower case, and `missing` bytes of body."""
+class Payable(Protocol):
+    """An application that answers payment requests without ASGI."""
 
-    headers: Headers
-    body: bytes
-    missing: int
+    def claim(self, peer: str | None, headers: Headers) -> Claim:
+        """What a head says of who asks; it is asked once for many requests with this head."""
 
-
-def plain_request(data: bytes) -> PlainRequest | None:
-    """Reads the bytes of one payment request. None for everything else: the general parser decides about that."""
-    if not data.startswith(_START):
-        return None
-    head, end, body = data.partition(b"\r\n\r\n")
-    if not end or _UNCLEAN.search(head):
-        return None
-    headers: Headers = []
-    length = -1
-    for line in head.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        if not colon or not _NAME.fullmatch(name) or name in _FOR_THE_PARSER:
-            return None
-        if name == b"connection" and value.lower() != b"keep-alive":
-            return None
-        if name == b"content-length":
-            if length >= 0 or not value.isdigit() or len(value) > 6:
-                return None
-            length = int(value)
-        headers.append((name, value))
-    return PlainRequest(headers, body, length - len(body)) if length >= len(body) else None
+    def answer_payment(self, claim: Claim, body: bytes) -> Awaitable[Answer]:
+        """Status, body and headers."""
 
 
 class QuickHttp(HttpToolsProtocol):
-    """One connection. The application's `answer` takes what is plain, and ASGI the rest, one after the other."""
+    """One connection. The application's `answer_payment` takes what is plain, and ASGI the rest, one after the other.
+
+    Of the last plain request the head and its claim are kept, no longer than the connection lives: the next one has
+    the same head as a rule.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._ask: Ask | None = getattr(self.app, "answer", None)
+        app: Any = self.app
+        self._payable: Payable | None = app if hasattr(app, "answer_payment") else None
+        self._head: Head | None = None
+        self._claim: Claim | None = None
+        self._headers_of_all: Headers = []
+        self._begin_of_all = b""
         self._is_inside = False
         self._is_asking = False
         self._is_ending = False
@@ -71,12 +54,13 @@ class QuickHttp(HttpToolsProtocol):
             self.transport.pause_reading()
             return
         is_second = bool(self._begun)
-        data = self._take_begun() + data
+        if is_second:
+            data = self._take_begun() + data
         # Between two messages only: the rest of a body may look like a request.
-        if self._ask and not self._is_inside and (self.cycle is None or self.cycle.response_complete):
-            request = plain_request(data)
+        if self._payable and not self._is_inside and (self.cycle is None or self.cycle.response_complete):
+            request = plain_request(data, self._head)
             if request and not request.missing:
-                self._start(self._ask, request)
+                self._start(self._payable, request)
                 return
             if request and not request.body and not is_second:
                 # Many clients send the head and the body one after the other.
@@ -101,13 +85,16 @@ class QuickHttp(HttpToolsProtocol):
     def _give_to_the_parser(self) -> None:
         super().data_received(self._take_begun())
 
-    def _start(self, ask: Ask, request: PlainRequest) -> None:
+    def _start(self, payable: Payable, request: PlainRequest) -> None:
+        if self._claim is None or request.head is not self._head:
+            self._head = request.head
+            self._claim = payable.claim(self.client[0] if self.client else None, request.head.headers)
         self._is_asking = True
         # It runs at once until it waits for something, and mostly that is the commit.
-        task = asyncio.Task(self._respond(ask, request), loop=self.loop, eager_start=True)
+        asked = payable.answer_payment(self._claim, request.body)
+        task = asyncio.Task(self._respond(asked), loop=self.loop, eager_start=True)
         if not task.done():
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
 
     def on_message_begin(self) -> None:
         self._is_inside = True
@@ -123,28 +110,22 @@ class QuickHttp(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    async def _respond(self, ask: Ask, request: PlainRequest) -> None:
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/generate-live-payment",
-            "query_string": b"",
-            "client": self.client,
-            "headers": request.headers,
-            "body": request.body,
-        }
+    async def _respond(self, asked: Awaitable[Answer]) -> None:
         try:
-            status, answer, more = await ask(scope)
+            status, answer, more = await asked
+            self.server_state.total_requests += 1
+            is_last = self._is_ending or "Connection" in more
+            if not self.transport.is_closing():
+                self.transport.write(self._head_of(status, len(answer), more, is_last=is_last) + answer)
+            if self.flow.write_paused and not is_last:
+                # Whoever does not read answers gets no further ones: they would pile up here.
+                await self.flow.drain()
         except BaseException:
             self.transport.close()
             raise
-        self.server_state.total_requests += 1
-        is_last = self._is_ending or "Connection" in more
-        if not self.transport.is_closing():
-            self.transport.write(self._head(status, len(answer), more, is_last=is_last) + answer)
-        if self.flow.write_paused and not is_last:
-            # Whoever does not read answers gets no further ones: they would pile up here.
-            await self.flow.drain()
+        finally:
+            if task := asyncio.current_task():
+                self.tasks.discard(task)
         self._is_asking = False
         if self.transport.is_closing():
             return
@@ -157,7 +138,8 @@ class QuickHttp(HttpToolsProtocol):
             self.data_received(early)
         else:
             self._answered_at = self.loop.time()
-            self._wait_for_idleness(self.timeout_keep_alive)
+            if self.timeout_keep_alive_task is None:
+                self._wait_for_idleness(self.timeout_keep_alive)
 
     def timeout_keep_alive_handler(self) -> None:
         """One timer for many requests: when it rings it may have to wait for the last of them to grow old."""
@@ -172,9 +154,13 @@ class QuickHttp(HttpToolsProtocol):
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
-    def _head(self, status: int, length: int, more: Mapping[str, str], *, is_last: bool) -> bytes:
-        lines = [STATUS_LINE[status]]
-        lines += [b"%b: %b\r\n" % line for line in self.server_state.default_headers]
+    def _head_of(self, status: int, length: int, more: Mapping[str, str], *, is_last: bool) -> bytes:
+        headers = self.server_state.default_headers
+        if headers is not self._headers_of_all:
+            # The server makes them anew once a second.
+            self._headers_of_all = headers
+            self._begin_of_all = b"".join(b"%b: %b\r\n" % line for line in headers)
+        lines = [STATUS_LINE[status], self._begin_of_all]
         lines += [
             b"%b: %b\r\n" % (name.lower().encode(), value.encode("latin-1"))
             for name, value in more.items()

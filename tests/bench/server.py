@@ -46,7 +46,8 @@ def main(port: int) -> None:
             await send({"type": "http.response.body", "body": b"%d" % statements})
 
     # The shortcut looks for the signer's own answers.
-    application.answer = signer.answer  # type: ignore[attr-defined]
+    application.claim = signer.claim  # type: ignore[attr-defined]
+    application.answer_payment = signer.answer_payment  # type: ignore[attr-defined]
     server.run(application, host="127.0.0.1", port=port)
 
 
