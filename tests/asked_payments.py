@@ -11,7 +11,7 @@ import psycopg
 from django.db import connection
 
 from accounts.models import ApiKey, Customer
-from signing.signer.asked_payments import AskedPayment, AskedPayments, AskedPaymentsDumper, pack
+from signing.signer.asked_payments import AskedPayments, AskedPaymentsDumper, asked_payment, pack
 from tests import builders, signer_stage
 from tests.signer_stage import COST, price_of
 
@@ -85,7 +85,7 @@ def commit(rows: Sequence[Row]) -> list[str]:
     connection.connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
     with psycopg.Cursor(connection.connection) as cursor:
         [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
-        asked = pack([AskedPayment(**row) for row in rows], type_id=type_id)
+        asked = pack([asked_payment(**row) for row in rows], type_id=type_id)
         [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
     results = json.loads(told)["results"] if told else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)

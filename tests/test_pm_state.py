@@ -1,6 +1,8 @@
 """The session state: its exact bytes, its seal, and what is refused."""
 
 import base64
+import hashlib
+import hmac
 import json
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -190,3 +192,10 @@ def test_the_zone_of_the_epoch_is_utc() -> None:
 
 def _flipped(raw: bytes) -> list[bytes]:
     return [raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :] for at in range(len(raw))]
+
+
+@given(key=st.binary(min_size=1, max_size=100))
+def test_a_seal_is_hmac_sha256_under_a_key_of_any_length(key: bytes) -> None:
+    for _ in range(2):
+        sealed = seal(STATE, [key])
+        assert base64.b64decode(sealed["Sig"]) == hmac.digest(key, STATE.to_bytes(), hashlib.sha256)

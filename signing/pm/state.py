@@ -228,4 +228,14 @@ def _decode(transport: Mapping[str, str]) -> SealedState:
 
 
 def _mac(key: bytes, raw: bytes) -> bytes:
-    return hmac.digest(key, raw, hashlib.sha256)
+    inner, outer = (begun.copy() for begun in _begun_macs(key))
+    inner.update(raw)
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+@lru_cache(8)
+def _begun_macs(key: bytes) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """The two hashes of HMAC-SHA256, each after its block of the key: all messages begin with them."""
+    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    return hashlib.sha256(bytes(byte ^ 0x36 for byte in block)), hashlib.sha256(bytes(byte ^ 0x5C for byte in block))

@@ -1,12 +1,12 @@
-"""The payment route's bytes: a request body in, the payment and segment credential headers out."""
+"""The payment route's bytes: a request body in, and what is signed of it; its headers out are in `headers`."""
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from signing.pm import livepeer_pb2
 from signing.pm.capabilities import capability_models, normalise_capabilities
+from signing.pm.headers import HASH_OF_NOTHING, encode_payment, encode_seg_creds
 from signing.pm.orchestrator_info import (
     AuthToken,
     OrchestratorInfo,
@@ -23,7 +23,7 @@ from signing.pm.request_json import (
     read_object,
     text_member,
 )
-from signing.pm.state import SealedState, base64_text
+from signing.pm.state import SealedState
 from signing.pm.tickets import keccak256
 
 __all__ = [
@@ -57,7 +57,6 @@ _LONGEST_KIND = 64
 _LONGEST_REQUEST_ID = 128
 _LONGEST_SOURCE = 64
 _MANIFEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_HASH_OF_NOTHING = keccak256(b"")
 
 
 class RequestTooLarge(ValueError):
@@ -123,47 +122,9 @@ def parse_request(body: bytes) -> PaymentRequest:
     )
 
 
-def encode_payment(
-    *,
-    params: TicketParams,
-    sender: bytes,
-    creation_round: int,
-    creation_round_block_hash: bytes,
-    first_nonce: int,
-    signatures: Sequence[bytes],
-    price_info: bytes,
-) -> str:
-    """The Livepeer-Payment header: tickets with rising nonces, and the offered price unchanged."""
-    payment = livepeer_pb2.Payment(sender=sender)
-    ticket_params = payment.ticket_params
-    ticket_params.recipient = params.recipient
-    ticket_params.face_value = _minimal_bytes(params.face_value)
-    ticket_params.win_prob = _minimal_bytes(params.win_prob)
-    ticket_params.recipient_rand_hash = params.recipient_rand_hash
-    ticket_params.seed = _minimal_bytes(params.seed)
-    ticket_params.expiration_block = _minimal_bytes(params.expiration_block)
-    payment.expiration_params.creation_round = creation_round
-    payment.expiration_params.creation_round_block_hash = creation_round_block_hash
-    for nonce, signature in enumerate(signatures, start=first_nonce):
-        payment.ticket_sender_params.add(sender_nonce=nonce, sig=signature)
-    payment.expected_price.MergeFromString(price_info)
-    return base64_text(payment.SerializeToString())
-
-
-def encode_seg_creds(*, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None) -> str:
-    """The Livepeer-Segment header of a live payment; `auth_token` and `capabilities` are whole messages."""
-    segment = livepeer_pb2.SegData(
-        manifest_id=manifest_id.encode(), hash=_HASH_OF_NOTHING, profiles=b"invalid", sig=signature
-    )
-    if capabilities is not None:
-        segment.capabilities.MergeFromString(capabilities)
-    segment.auth_token.MergeFromString(auth_token)
-    return base64_text(segment.SerializeToString(deterministic=True))
-
-
 def seg_creds_digest(manifest_id: str) -> bytes:
     """The 32 bytes the sender signs for segment credentials: a live payment's segment is empty."""
-    return keccak256(manifest_id.encode() + bytes(32) + _HASH_OF_NOTHING)
+    return keccak256(manifest_id.encode() + bytes(32) + HASH_OF_NOTHING)
 
 
 def orchestrator_info_digest(address: bytes) -> bytes:
@@ -230,7 +191,3 @@ def _digest(
     price = tuple(sorted(max_price.items())) if max_price else None
     texts = repr((manifest_id, app, in_pixels, kind, price, len(offer), len(capabilities), len(sealed), len(sig)))
     return hashlib.sha256(b"".join((texts.encode(), offer, capabilities, sealed, sig))).digest()
-
-
-def _minimal_bytes(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8)

@@ -12,7 +12,7 @@ from signing.pm import ceilings, quotes, wire
 from signing.pm.state import pm_session_id, seal
 from signing.pm.tickets import Ticket, expected_value, ticket_hashes
 from signing.pm.wire import PaymentRequest, TicketParams
-from signing.signer.asked_payments import AskedPayment
+from signing.signer.asked_payments import AskedPayment, asked_payment
 from signing.signer.authentication import Caller
 from signing.signer.gate import Visitor
 from signing.signer.keystore import SigningKey
@@ -123,7 +123,7 @@ class Drafting:
         )
         answer = answer_text(payment, self.seg_creds(work, manifest_id), seal(state, self._terms.mac_keys)).encode()
         before = None if session.is_new else session.state
-        row = AskedPayment(
+        row = asked_payment(
             **_place(work),
             expected=before and before.sequence_number,
             expected_at=before and _microseconds(before.last_update_ns),
@@ -226,7 +226,7 @@ class Drafting:
 
 def look(work: Work) -> Draft:
     """Asks for the row, or for the stored answer, and pays nothing."""
-    return Draft(b"", AskedPayment(**_place(work)), work.counter, 0)
+    return Draft(b"", asked_payment(**_place(work)), work.counter, 0)
 
 
 def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
