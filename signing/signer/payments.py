@@ -14,6 +14,7 @@ from signing.signer import refusals, sessions, velocity
 from signing.signer.authentication import Caller
 from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
+from signing.signer.deadlines import Deadlines
 from signing.signer.drafts import Draft, Drafting, Terms, Work, answer_text, look
 from signing.signer.fresh_money import FreshMoney
 from signing.signer.gate import Visitor
@@ -72,6 +73,7 @@ class Payments:
         self._notes = notes
         self._nonces = Nonces()
         self._turns = sessions.Turns()
+        self._deadlines = Deadlines(seconds=_MOST_SECONDS)
 
     async def pay(self, visitor: Visitor, body: bytes) -> bytes:
         """The JSON answer to a payment request: the stored one when it was asked before."""
@@ -82,8 +84,9 @@ class Payments:
             request = wire.parse_request(body)
             _check_text(request)
             session = sessions.presented(request, caller.customer_id, self._mac_keys)
-            async with asyncio.timeout(_MOST_SECONDS), self._turns.take(session):
-                return await self._pay(visitor, request, session)
+            with self._deadlines.start():
+                async with self._turns.take(session):
+                    return await self._pay(visitor, request, session)
         except TimeoutError:
             raise Unavailable("busy", "the payment could not be committed in time, try again") from None
         except ceilings.TicketParamsExpired:
