@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
@@ -16,6 +16,9 @@ from signing.models import ChainSnapshot, Payment, Redemption, Refusal, SignerSe
 LIVE = timedelta(seconds=60)
 # TicketBroker.ticketValidityPeriod: a ticket can be redeemed while creationRound + 2 > current round.
 TICKET_VALIDITY_ROUNDS = 2
+
+# All sessions are newer. The index by opening time is for queries that say so: see newest_sessions.
+_BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Among what signers noted, what they call a payment made again because its first answer was lost.
 CHARGED_ANEW = "charged_anew"
@@ -98,7 +101,7 @@ def sessions(
     limit: int,
 ) -> list[SessionLine]:
     """Sessions opened from `since` on, newest first, after the one named by `before`."""
-    found = _sessions(customer_id).order_by("-opened_at", "-id")
+    found = newest_sessions(customer_id).select_related("api_key")
     if since is not None:
         found = found.filter(opened_at__gte=since)
     if api_key_id is not None:
@@ -117,6 +120,12 @@ def sessions(
         )
         for row in rows
     ]
+
+
+def newest_sessions(customer_id: int) -> QuerySet[SignerSession]:
+    """A customer's sessions, the last opened first, by their index."""
+    found = SignerSession.objects.filter(customer_id=customer_id, opened_at__gt=_BEFORE_ALL)
+    return found.order_by("-opened_at", "-id")
 
 
 def session(customer_id: int, session_id: uuid.UUID, *, now: datetime) -> SessionLine | None:

@@ -1,9 +1,11 @@
 """Many payments in one call of the database: each has the outcome it would have alone, and the books agree."""
 
+import json
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -27,6 +29,16 @@ def with_follow_ups() -> list[Row]:
     opened = [account.opening() for _ in range(5)]
     assert commit(opened) == ["committed"] * 5
     return [follow_up(row) for row in opened]
+
+
+def with_the_next_nonces_of_the_same_ticket_params() -> list[Row]:
+    account = Account(20)
+    opened = [account.opening() for _ in range(4)]
+    assert commit(opened) == ["committed"] * 4
+    return [
+        follow_up(row, rand_hash=row["rand_hash"], first_nonce=first)
+        for row, first in zip(opened, (2, 3, 1, 2), strict=True)
+    ]
 
 
 def with_a_session_twice() -> list[Row]:
@@ -86,6 +98,7 @@ def with_every_refusal() -> list[Row]:
     [
         plain,
         with_follow_ups,
+        with_the_next_nonces_of_the_same_ticket_params,
         with_a_session_twice,
         with_more_than_the_wallet_holds,
         with_one_opening_twice,
@@ -98,6 +111,41 @@ def test_a_payment_has_the_outcome_in_a_batch_that_it_has_alone(situation: Calla
     alone = [outcome for row in situation() for outcome in commit([row])]
     assert together == alone
     check_the_books()
+
+
+def test_whatever_was_written_before_a_batch_fetches_each_row_by_its_key() -> None:
+    accounts = [Account(20) for _ in range(4)]
+    opened = [account.opening() for account in accounts]
+    assert commit(opened) == ["committed"] * 4
+    plans: list[dict[str, Any]] = []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "LOAD 'auto_explain'; SET auto_explain.log_level = notice; SET auto_explain.log_nested_statements = on;"
+            " SET auto_explain.log_format = json; SET auto_explain.log_min_duration = 0"
+        )
+    try:
+        connection.connection.add_notice_handler(lambda notice: plans.append(_plan(notice.message_primary)))
+        assert commit([*map(follow_up, opened), *(account.opening() for account in accounts)]) == ["committed"] * 8
+    finally:
+        connection.close()
+    looks = [node for plan in plans for node in _nodes(plan) if "Scan" in node["Node Type"] and "Relation Name" in node]
+    assert {"signing_payment", "signing_session", "signing_nonce", "billing_wallet", "accounts_apikey"} <= {
+        node["Relation Name"] for node in looks
+    }
+    for node in looks:
+        assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), node
+        assert node["Relation Name"] == "billing_budget" or "Filter" not in node, json.dumps(node)
+
+
+def _plan(notice: str) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(notice[notice.index("{") :])["Plan"]
+    return plan
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
 
 
 def check_the_books() -> None:

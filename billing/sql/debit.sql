@@ -96,72 +96,69 @@ DECLARE
     moment timestamptz := clock_timestamp();
 BEGIN
 WITH priced AS MATERIALIZED (
-    SELECT debit.*, nextval('billing_usage_id') AS new_id, k.may_pay, coalesce(p_promo_ok[place], true) AS promo_ok,
+    -- Each charge beside its customer's wallet. A sequence tells ids in the order of the charges.
+    SELECT debit.*, nextval('billing_usage_id') AS new_id, coalesce(p_promo_ok[place], true) AS promo_ok,
            billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, 0) AS cost_nano_usd,
-           billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, markup_bps) AS charge_nano_usd
+           billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, markup_bps) AS charge,
+           k.customer_id = customer AND k.revoked_at IS NULL AND c.status = 'active' AND w.debt_nano_usd = 0 AS may_pay,
+           w.promo_nano_usd AS promo, w.available_nano_usd - w.promo_nano_usd AS paid,
+           w.available_nano_usd - w.promo_nano_usd - w.fresh_nano_usd AS aged, w.has_budgets
     FROM unnest(p_customers, p_api_keys, p_sources, p_labels, p_kinds, p_counterparties, p_quantities,
                 p_billed_units, p_fee_wei, p_cost_wei, p_rates, p_markup_bps) WITH ORDINALITY AS debit (
         customer, api_key, source, label, kind, counterparty, quantity,
         billed_units, fee_wei, cost_wei, rate, markup_bps, place)
     LEFT JOIN LATERAL (SELECT nano_usd_per_eth FROM billing_ethusdrate WHERE id = rate LIMIT 1) r ON true
-    LEFT JOIN LATERAL (
-        SELECT c.status = 'active' AND k.revoked_at IS NULL AS may_pay
-        FROM accounts_apikey k JOIN accounts_customer c ON c.id = k.customer_id
-        WHERE k.id = api_key AND c.id = customer LIMIT 1
-    ) k ON true
-), totals AS (
-    SELECT customer, sum(charge_nano_usd) AS total,
-           coalesce(sum(charge_nano_usd) FILTER (WHERE promo_ok), 0) AS for_promo FROM priced
-    GROUP BY customer HAVING bool_and(coalesce(may_pay AND charge_nano_usd > 0, false))
-), held AS MATERIALIZED (
-    SELECT customer, total, least(w.promo_nano_usd, for_promo) AS from_promo, w.promo_nano_usd AS promo,
-           w.available_nano_usd - w.promo_nano_usd AS paid,
-           w.available_nano_usd - w.promo_nano_usd - w.fresh_nano_usd AS aged, w.has_budgets
-    FROM totals JOIN LATERAL (SELECT * FROM billing_wallet WHERE customer_id = customer LIMIT 1) w ON true
-    WHERE w.debt_nano_usd = 0 AND total - least(w.promo_nano_usd, for_promo) <= w.available_nano_usd - w.promo_nano_usd
+    LEFT JOIN LATERAL (SELECT customer_id, revoked_at FROM accounts_apikey WHERE id = api_key LIMIT 1) k ON true
+    LEFT JOIN LATERAL (SELECT status FROM accounts_customer WHERE id = customer LIMIT 1) c ON true
+    LEFT JOIN LATERAL (SELECT * FROM billing_wallet WHERE customer_id = customer LIMIT 1) w ON true
+), summed AS (
+    -- What the customer's charges come to, all of them and up to each one in order; for promotional credit, those
+    -- that it may pay.
+    SELECT *, sum(charge) OVER in_order AS used, sum(charge) FILTER (WHERE promo_ok) OVER in_order AS used_for_promo,
+           sum(charge) OVER of_all AS total, sum(charge) FILTER (WHERE promo_ok) OVER of_all AS total_for_promo,
+           place = max(place) OVER of_all AS is_last, bool_and(coalesce(may_pay AND charge > 0, false)) OVER of_all AS all_may
+    FROM priced
+    WINDOW of_all AS (PARTITION BY customer ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
+           in_order AS (PARTITION BY customer ORDER BY place ROWS UNBOUNDED PRECEDING)
+), split AS MATERIALIZED (
+    SELECT *, least(promo, coalesce(total_for_promo, 0)) AS from_promo, least(promo, coalesce(used_for_promo, 0)) AS promo_after,
+           least(promo, coalesce(used_for_promo, 0) - CASE WHEN promo_ok THEN charge ELSE 0 END) AS promo_before,
+           coalesce(all_may AND total - least(promo, coalesce(total_for_promo, 0)) <= paid, false) AS fits
+    FROM summed
 ), budgets AS MATERIALIZED (
     -- What each budget that stands would have counted with all of its customer's charges.
     SELECT b.id, b.customer_id, b.limit_nano_usd AS most, billing_period_start(b.period, moment) AS start,
-           sum(priced.charge_nano_usd) + CASE
+           sum(split.charge) + CASE
                WHEN b.period_start >= billing_period_start(b.period, moment) THEN b.spent_nano_usd ELSE 0 END AS spent
-    FROM held JOIN billing_budget b ON b.customer_id = held.customer AND b.lifted_at IS NULL
-    JOIN priced ON priced.customer = held.customer AND coalesce(b.api_key_id, priced.api_key) = priced.api_key
-    WHERE held.has_budgets GROUP BY b.id
-), paid AS (
+    FROM split JOIN billing_budget b ON b.customer_id = split.customer AND b.lifted_at IS NULL
+        AND coalesce(b.api_key_id, split.api_key) = split.api_key
+    WHERE split.fits AND split.has_budgets GROUP BY b.id
+), judged AS MATERIALIZED (
+    SELECT *, fits AND NOT (has_budgets AND EXISTS (
+        SELECT 1 FROM budgets WHERE budgets.customer_id = customer AND spent > most)) AS pays
+    FROM split
+), taken AS (
     UPDATE billing_wallet w SET
         available_nano_usd = available_nano_usd - total,
         promo_nano_usd = promo_nano_usd - from_promo,
-        fresh_nano_usd = least(fresh_nano_usd, held.paid - (total - from_promo)),
+        fresh_nano_usd = least(fresh_nano_usd, paid - (total - from_promo)),
         updated_at = moment
-    FROM held WHERE w.customer_id = held.customer
-      AND NOT EXISTS (SELECT 1 FROM budgets WHERE budgets.customer_id = held.customer AND spent > most)
-    RETURNING w.customer_id
+    FROM judged WHERE pays AND is_last AND w.customer_id = judged.customer
 ), counted AS (
     UPDATE billing_budget b SET spent_nano_usd = spent, period_start = greatest(b.period_start, start)
-    FROM budgets JOIN paid ON paid.customer_id = budgets.customer_id WHERE b.id = budgets.id
-), split AS (
-    -- How far the customer's promotional credit and money are used up once each of his charges is taken, in order.
-    SELECT priced.*, held.promo, held.aged,
-           sum(charge_nano_usd) OVER in_order AS used,
-           sum(CASE WHEN promo_ok THEN charge_nano_usd ELSE 0 END) OVER in_order AS for_promo
-    FROM priced JOIN held ON held.customer = priced.customer
-    WINDOW in_order AS (PARTITION BY priced.customer ORDER BY place ROWS UNBOUNDED PRECEDING)
+    FROM budgets WHERE b.id = budgets.id AND EXISTS (
+        SELECT 1 FROM judged WHERE pays AND judged.customer = budgets.customer_id)
 ), written AS (
     INSERT INTO billing_usage (
         id, customer_id, api_key_id, at, source, label, kind, counterparty, quantity, unit, billed_units,
         fee_wei, cost_wei, cost_nano_usd, charge_nano_usd, markup_bps, rate_id, promo_nano_usd, fresh_nano_usd
     )
     SELECT new_id, customer, api_key, moment, source, label, kind, counterparty, quantity, p_unit, billed_units,
-           fee_wei, cost_wei, cost_nano_usd, charge_nano_usd, markup_bps, rate,
-           promo_after - promo_before, greatest(0, used - promo_after - aged)
-               - greatest(0, used - charge_nano_usd - promo_before - aged)
-    FROM split JOIN paid ON paid.customer_id = split.customer,
-         LATERAL (SELECT least(promo, for_promo) AS promo_after, least(
-             promo, for_promo - CASE WHEN promo_ok THEN charge_nano_usd ELSE 0 END) AS promo_before) parts
-    ORDER BY place
+           fee_wei, cost_wei, cost_nano_usd, charge, markup_bps, rate, promo_after - promo_before,
+           greatest(0, used - promo_after - aged) - greatest(0, used - charge - promo_before - aged)
+    FROM judged WHERE pays
 )
-SELECT array_agg(CASE WHEN paid.customer_id IS NOT NULL THEN new_id END ORDER BY place) INTO usage_ids
-FROM priced LEFT JOIN paid ON paid.customer_id = priced.customer;
+SELECT array_agg(CASE WHEN pays THEN new_id END ORDER BY place) INTO usage_ids FROM judged;
 RETURN usage_ids;
 END $$;
 

@@ -24,65 +24,72 @@ CREATE OR REPLACE FUNCTION signing_commit_plain_payments(
 ) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
-    committed bigint[];
+    plain signing_asked_payment[] := p_payments;
+    places bigint[];
+    apart bigint[];
     customers bigint[];
     usages bigint[];
     clock_us bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 BEGIN
+-- Whoever asks for one payment that is not plain.
 WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest(p_payments) WITH ORDINALITY AS payment
-), judged AS (
-    SELECT asked.ordinality, asked.customer, coalesce(
-        asked.tickets > 0 AND asked.customer <> ALL (p_apart)
-        AND count(*) OVER (PARTITION BY asked.sender, asked.rand_hash) = 1
-        AND count(*) OVER (PARTITION BY asked.customer, asked.session) = 1
-        AND asked.at BETWEEN clock_us - 3000000 AND clock_us + 500000
-        AND coalesce(counter.last_nonce, 0) < asked.first_nonce
-        -- An opening whose ticket parameters were used before may be a repeat.
-        AND CASE WHEN asked.presented IS NULL THEN asked.expected IS NULL AND used IS NULL ELSE
-            held.sender = asked.sender AND held.sequence = asked.expected
-            AND held.balance_wei = asked.expected_balance
-            AND (extract(epoch FROM held.last_update) * 1000000)::bigint = asked.expected_at
-            AND (held.sequence <> asked.presented + 1 OR held.last_digest <> asked.digest)
-        END, false) AS is_plain
-    FROM asked
-    LEFT JOIN LATERAL (
-        SELECT sender, sequence, balance_wei, last_update, last_digest FROM signing_session
-        WHERE asked.presented IS NOT NULL AND customer_id = asked.customer AND id = asked.session LIMIT 1
-    ) held ON true
-    LEFT JOIN LATERAL (
-        SELECT 1 FROM signing_payment
-        WHERE asked.presented IS NULL AND recipient_rand_hash = asked.rand_hash LIMIT 1
-    ) used ON true
-    LEFT JOIN LATERAL (
-        SELECT last_nonce FROM signing_nonce
-        WHERE sender = asked.sender AND recipient_rand_hash = asked.rand_hash LIMIT 1
-    ) counter ON true
-), chosen AS (
-    SELECT array_agg(place) AS places FROM (
-        SELECT unnest(array_agg(ordinality)) AS place FROM judged GROUP BY customer HAVING bool_and(is_plain)
-    ) of_plain_customers
-), plain AS MATERIALIZED (
-    SELECT asked.*, row_number() OVER (ORDER BY ordinality) AS place
-    FROM asked WHERE ordinality = ANY ((SELECT places FROM chosen)::bigint[])
-), debits AS MATERIALIZED (
-    SELECT billing_debit_all(
-        array_agg(customer ORDER BY place), array_agg(api_key ORDER BY place), array_agg(session ORDER BY place),
-        array_agg(label ORDER BY place), array_agg(kind ORDER BY place), array_agg(recipient ORDER BY place),
-        array_agg(tickets::int ORDER BY place), 'ticket', array_agg(billed_units::numeric ORDER BY place),
-        array_agg(fee_wei::numeric ORDER BY place), array_agg(cost_wei::numeric ORDER BY place),
-        array_agg(rate ORDER BY place),
-        array_agg(markup_bps::int ORDER BY place),
-        array_agg(coalesce((p_rules -> 'recipients' -> recipient ->> 'promo')::boolean, false) ORDER BY place)
-    ) AS usage_ids
-    FROM plain
-), paid AS MATERIALIZED (
-    SELECT plain.*, debits.usage_ids[place] AS usage_id, first_nonce + tickets - 1 AS last_nonce,
+    SELECT customer, session, sender, rand_hash, digest, tickets, at, first_nonce, presented, expected,
+           expected_balance, expected_at
+    FROM unnest(p_payments)
+)
+SELECT array_agg(asked.customer) INTO apart
+FROM asked
+LEFT JOIN LATERAL (
+    SELECT sender, sequence, balance_wei, last_update, last_digest FROM signing_session
+    WHERE asked.presented IS NOT NULL AND customer_id = asked.customer AND id = asked.session LIMIT 1
+) held ON true
+LEFT JOIN LATERAL (
+    SELECT last_nonce FROM signing_nonce
+    WHERE asked.presented IS NOT NULL AND sender = asked.sender AND recipient_rand_hash = asked.rand_hash LIMIT 1
+) counter ON true
+LEFT JOIN LATERAL (
+    SELECT 1 FROM signing_payment
+    WHERE asked.presented IS NULL AND recipient_rand_hash = asked.rand_hash LIMIT 1
+) used ON true
+WHERE NOT coalesce(
+    asked.tickets > 0 AND asked.customer <> ALL (p_apart)
+    AND asked.rand_hash <> ALL (ARRAY(SELECT rand_hash FROM asked GROUP BY sender, rand_hash HAVING count(*) > 1))
+    AND asked.session <> ALL (ARRAY(SELECT session FROM asked GROUP BY customer, session HAVING count(*) > 1))
+    AND asked.at BETWEEN clock_us - 3000000 AND clock_us + 500000
+    AND coalesce(counter.last_nonce, 0) < asked.first_nonce
+    -- An opening whose ticket parameters were used before may be a repeat, and only then is there a counter of them.
+    AND CASE WHEN asked.presented IS NULL THEN asked.expected IS NULL AND used IS NULL ELSE
+        held.sender = asked.sender AND held.sequence = asked.expected
+        AND held.balance_wei = asked.expected_balance
+        AND (extract(epoch FROM held.last_update) * 1000000)::bigint = asked.expected_at
+        AND (held.sequence <> asked.presented + 1 OR held.last_digest <> asked.digest)
+    END, false);
+IF apart IS NOT NULL THEN
+    SELECT array_agg(p_payments[place] ORDER BY place), array_agg(place ORDER BY place) INTO plain, places
+    FROM generate_subscripts(p_payments, 1) AS place WHERE (p_payments[place]).customer <> ALL (apart);
+    IF plain IS NULL THEN
+        RETURN '{}';
+    END IF;
+END IF;
+
+SELECT billing_debit_all(
+    array_agg(customer), array_agg(api_key), array_agg(session), array_agg(label), array_agg(kind),
+    array_agg(recipient), array_agg(tickets::int), 'ticket', array_agg(billed_units::numeric),
+    array_agg(fee_wei::numeric), array_agg(cost_wei::numeric), array_agg(rate), array_agg(markup_bps::int),
+    array_agg(coalesce((p_rules -> 'recipients' -> recipient ->> 'promo')::boolean, false))
+) INTO usages
+FROM (SELECT * FROM unnest(plain) WITH ORDINALITY AS asked ORDER BY ordinality) in_order;
+
+WITH paid AS MATERIALIZED (
+    SELECT asked.*, usages[ordinality] AS usage_id, first_nonce + tickets - 1 AS last_nonce,
            'epoch'::timestamptz + at * interval '1 microsecond' AS moment
-    FROM plain, debits WHERE debits.usage_ids[place] IS NOT NULL
+    FROM unnest(plain) WITH ORDINALITY AS asked WHERE usages[ordinality] IS NOT NULL
+), first_counted AS (
+    INSERT INTO signing_nonce (sender, recipient_rand_hash, last_nonce)
+    SELECT sender, rand_hash, last_nonce FROM paid WHERE presented IS NULL
 ), counted AS (
-    INSERT INTO signing_nonce AS n (sender, recipient_rand_hash, last_nonce)
-    SELECT sender, rand_hash, last_nonce FROM paid
+    INSERT INTO signing_nonce (sender, recipient_rand_hash, last_nonce)
+    SELECT sender, rand_hash, last_nonce FROM paid WHERE presented IS NOT NULL
     ON CONFLICT (sender, recipient_rand_hash) DO UPDATE
         SET last_nonce = excluded.last_nonce, touched_at = clock_timestamp()
 ), opened AS (
@@ -117,12 +124,12 @@ WITH asked AS MATERIALIZED (
            win_prob::numeric, creation_round, creation_round_block_hash
     FROM paid
 )
-SELECT coalesce(array_agg(ordinality), '{}'), array_agg(customer), array_agg(usage_id)
-INTO committed, customers, usages FROM paid;
+SELECT coalesce(array_agg(coalesce(places[ordinality], ordinality)), '{}'), array_agg(customer), array_agg(usage_id)
+INTO places, customers, usages FROM paid;
 IF p_has_fresh THEN
     PERFORM signing_count_fresh(customers, usages);
 END IF;
-RETURN committed;
+RETURN places;
 END $$;
 
 -- The signer's one writer: commits up to 64 signed payments in one call, each judged on its own, in arrival order.
