@@ -1,8 +1,9 @@
 """The limits a payment must keep: price ceilings, and the bounds on ticket params and the sender's funds."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 
@@ -83,6 +84,13 @@ class TicketLimits:
     max_ticket_ev_wei: Fraction
     max_total_ev_wei: Fraction
     deposit_multiplier: int
+    # The same as the largest product of face value and win prob, which needs no fractions to compare with.
+    most_of_a_ticket: int = field(init=False)
+    most_in_all: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "most_of_a_ticket", math.floor(self.max_ticket_ev_wei * MAX_UINT256))
+        object.__setattr__(self, "most_in_all", math.floor(self.max_total_ev_wei * MAX_UINT256))
 
 
 def parse_max_price(raw: object | None, kind: str) -> Fraction | None:
@@ -113,18 +121,20 @@ def check_price(price: Fraction, ceilings: Iterable[tuple[str, Fraction | None]]
 
     A ceiling of None is none; equality is allowed. Raises PriceAboveCeiling.
     """
-    present = [(ceiling, source) for source, ceiling in ceilings if ceiling is not None] if ceilings else None
-    if not present:
-        return
-    lowest, source = min(present, key=lambda pair: pair[0])
-    if price > lowest:
+    lowest: Fraction | None = None
+    source = ""
+    for each, ceiling in ceilings:
+        if ceiling is not None and (lowest is None or ceiling < lowest):
+            lowest, source = ceiling, each
+    if lowest is not None and price > lowest:
         text = f"orchestrator price {fixed_text(price, 3)} exceeds {source} ceiling {fixed_text(lowest, 3)}"
         raise PriceAboveCeiling(text, source)
 
 
 def check_price_growth(price: Fraction, initial_price: Fraction) -> None:
     """The last guard before signing, which also stops negative prices. Raises PriceAboveCeiling."""
-    if price.numerator * initial_price.denominator > 2 * initial_price.numerator * price.denominator:
+    (asked, units), (first, first_units) = price.as_integer_ratio(), initial_price.as_integer_ratio()
+    if asked * first_units > 2 * first * units:
         raise PriceAboveCeiling(
             "Orchestrator price has more than doubled, "
             f"Orchestrator price: {rational_text(price)}, "
@@ -167,7 +177,7 @@ def _check_one_ticket(face_value: int, win_prob: int, limits: TicketLimits) -> N
     if win_prob >= MAX_UINT256:
         message = f"ticket faceValue too low faceValue={face_value}"
         raise TicketParamsRefused(message, Refusal.FACE_VALUE_TOO_LOW)
-    if _is_above(face_value * win_prob, limits.max_ticket_ev_wei):
+    if face_value * win_prob > limits.most_of_a_ticket:
         worth = fixed_text(Fraction(face_value * win_prob, MAX_UINT256), 5)
         message = f"ticket EV {worth} > max ticket EV {fixed_text(limits.max_ticket_ev_wei, 5)}"
         raise TicketParamsRefused(message, Refusal.TICKET_EV_TOO_HIGH)
@@ -184,16 +194,11 @@ def _check_sender(funds: SenderFunds, last_initialized_round: int) -> None:
 
 
 def _check_batch(face_value: int, win_prob: int, tickets: int, limits: TicketLimits) -> None:
-    if _is_above(tickets * face_value * win_prob, limits.max_total_ev_wei):
+    if tickets * face_value * win_prob > limits.most_in_all:
         worth = fixed_text(Fraction(tickets * face_value * win_prob, MAX_UINT256), 5)
         most = fixed_text(limits.max_total_ev_wei, 5)
         message = f"total ticket EV {worth} for {tickets} tickets > max total ticket EV {most}"
         raise TicketParamsRefused(message, Refusal.TOTAL_EV_TOO_HIGH)
-
-
-def _is_above(numerator: int, limit: Fraction) -> bool:
-    """Whether an expected value of numerator / (2**256 - 1) exceeds the limit, without reducing fractions."""
-    return numerator * limit.denominator > limit.numerator * MAX_UINT256
 
 
 def _exact_decimal(raw: object) -> Fraction | None:

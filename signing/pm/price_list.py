@@ -62,6 +62,11 @@ class PriceList:
             history.sort(key=lambda ceiling: -ceiling.from_us)
         self._histories: Mapping[tuple[Subject, str], Sequence[Ceiling]] = histories
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing but the fallback is in it."""
+        return not self._histories
+
     def of(self, subject: Subject, kind: str, *, now_us: int, nano_usd_per_eth: int) -> Fraction | None:
         """The subject's own ceiling for work of this kind, in wei per unit; None without one."""
         if not self._histories:

@@ -3,9 +3,12 @@
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_TICKETS = 100
+
+_PRICES_REMEMBERED = 1024
 
 _PIXELS_PER_SECOND = float(1280 * 720 * 30)
 _OPENING_SECONDS = {"lv2v": 60.0, "live": 10.0}
@@ -63,25 +66,32 @@ def quote(
     that of one ticket. A follow-up with no elapsed time is no second opening payment.
     Raises UnknownJobType, NoBillableUnits, NoTickets, TooManyTickets.
     """
+    check_elapsed(kind, seconds)
+    units = billable_units(kind, seconds, in_pixels)
+    return quote_units(units, price_per_unit, pixels_per_unit, balance_wei, expected_value_wei)
+
+
+def check_elapsed(kind: str, seconds: Fraction | None) -> None:
+    """Whether time has passed since the last payment, where time is what is billed. Raises NoTickets."""
     if seconds is not None and seconds <= 0 and kind in _OPENING_SECONDS:
         raise NoTickets("no tickets")
-    units = billable_units(kind, seconds, in_pixels)
+
+
+def quote_units(
+    units: int, price_per_unit: int, pixels_per_unit: int, balance_wei: Fraction, expected_value_wei: Fraction
+) -> Quote:
+    """The same for billable units that were counted before. Raises NoTickets, TooManyTickets."""
     fee = fee_wei(units, price_per_unit, pixels_per_unit)
     tickets = ticket_count(balance_wei, fee, expected_value_wei)
     if tickets <= 0:
         raise NoTickets("no tickets")
     if tickets > MAX_TICKETS:
         raise TooManyTickets(tickets)
-    signed_wei, whole = tickets * expected_value_wei.numerator, expected_value_wei.denominator
-    left = Fraction(signed_wei * fee.denominator - fee.numerator * whole, whole * fee.denominator)
-    return Quote(
-        units=units,
-        fee_wei=fee,
-        tickets=tickets,
-        expected_value_wei=expected_value_wei,
-        cost_wei=-(-signed_wei // whole),
-        balance_after_wei=balance_wei + left if balance_wei else left,
-    )
+    (value, whole), (due, share) = expected_value_wei.as_integer_ratio(), fee.as_integer_ratio()
+    signed_wei = tickets * value
+    left = Fraction(signed_wei * share - due * whole, whole * share)
+    balance_after = balance_wei + left if balance_wei else left
+    return Quote(units, fee, tickets, expected_value_wei, -(-signed_wei // whole), balance_after)
 
 
 def billable_units(kind: str, seconds: Fraction | None, in_pixels: int) -> int:
@@ -104,19 +114,29 @@ def billable_units(kind: str, seconds: Fraction | None, in_pixels: int) -> int:
     return units
 
 
+@lru_cache(_PRICES_REMEMBERED)
+def unit_price(price_per_unit: int, pixels_per_unit: int) -> Fraction:
+    """Wei per unit, exact. An orchestrator's price stays the same for hours, so few are made often."""
+    return Fraction(price_per_unit, pixels_per_unit)
+
+
 def fee_wei(units: int, price_per_unit: int, pixels_per_unit: int) -> Fraction:
     return Fraction(units * price_per_unit, pixels_per_unit)
 
 
 def ticket_count(balance: Fraction, fee: Fraction, expected_value: Fraction) -> int:
     """Tickets that lift `balance` to the fee and to one ticket's worth; 0 when it is there already."""
-    if expected_value.numerator == 0:
-        return 0
     # Integers over one denominator: a Fraction would be reduced at every step.
-    covered, whole = expected_value.numerator * fee.denominator, expected_value.denominator * fee.denominator
-    need = max(fee.numerator * expected_value.denominator, covered)
-    missing = need * balance.denominator - balance.numerator * whole
-    return max(0, -(-missing // (covered * balance.denominator)))
+    (value, whole), (due, share) = expected_value.as_integer_ratio(), fee.as_integer_ratio()
+    if value == 0:
+        return 0
+    covered = value * share
+    need = max(due * whole, covered)
+    if not balance:
+        return -(-need // covered)
+    owned, part = balance.as_integer_ratio()
+    missing = need * part - owned * whole * share
+    return max(0, -(-missing // (covered * part)))
 
 
 def rational_text(value: Fraction) -> str:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
-from signing.pm.quotes import NotARational, parse_rational, rational_text
+from signing.pm.quotes import NotARational, parse_rational, rational_text, unit_price
 from signing.pm.tickets import MAX_INT64, MAX_UINT32
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -63,14 +63,17 @@ class PaymentState(NamedTuple):
     sequence_number: int
     auth_id: str
 
-    def to_bytes(self) -> bytes:
-        """The exact JSON text: fixed order, no blanks, `<`, `>` and `&` escaped."""
+    def to_bytes(self, balance: str = "") -> bytes:
+        """The exact JSON text: fixed order, no blanks, `<`, `>` and `&` escaped.
+
+        `balance` is the balance's text for whoever has it already.
+        """
         last_update = _ZERO_TIME if self.last_update_ns is None else timestamp_text(self.last_update_ns)
         text = (
             f'{{"StateID":{_text(self.state_id)},"PMSessionID":{_text(self.pm_session_id)},'
             f'"LastUpdate":"{last_update}","OrchestratorAddress":{_text(self.orchestrator_address)},'
             f'"App":{_text(self.app)},"AuthExpiry":{self.auth_expiry},"SenderNonce":{self.sender_nonce},'
-            f'"Balance":"{rational_text(self.balance_wei)}",'
+            f'"Balance":"{balance or rational_text(self.balance_wei)}",'
             f'"InitialPricePerUnit":{self.initial_price_per_unit},'
             f'"InitialPixelsPerUnit":{self.initial_pixels_per_unit},"Type":{_text(self.kind)},'
             f'"SequenceNumber":{self.sequence_number},"AuthID":{_text(self.auth_id)}}}'
@@ -78,11 +81,38 @@ class PaymentState(NamedTuple):
         is_plain = text.isascii() and not ("<" in text or ">" in text or "&" in text)
         return (text if is_plain else text.translate(_HTML_ESCAPES)).encode()
 
+    def paid(
+        self,
+        *,
+        kind: str,
+        sequence_number: int,
+        pm_session_id: str,
+        sender_nonce: int,
+        balance_wei: Fraction,
+        last_update_ns: int,
+    ) -> "PaymentState":
+        """The state after one more payment; what is not given stays."""
+        return PaymentState(
+            self.state_id,
+            pm_session_id,
+            last_update_ns,
+            self.orchestrator_address,
+            self.app,
+            self.auth_expiry,
+            sender_nonce,
+            balance_wei,
+            self.initial_price_per_unit,
+            self.initial_pixels_per_unit,
+            kind,
+            sequence_number,
+            self.auth_id,
+        )
+
     def initial_price(self) -> Fraction:
         """Wei per unit. Raises InvalidState when the session has no positive initial price."""
         if self.initial_price_per_unit <= 0 or self.initial_pixels_per_unit <= 0:
             raise InvalidState("invalid initial price in state")
-        return Fraction(self.initial_price_per_unit, self.initial_pixels_per_unit)
+        return unit_price(self.initial_price_per_unit, self.initial_pixels_per_unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +123,9 @@ class SealedState:
     sig: bytes
 
 
-def seal(state: PaymentState, keys: Sequence[bytes]) -> dict[str, str]:
-    """The `{"State", "Sig"}` object of an answer, sealed with the first key."""
-    raw = state.to_bytes()
+def seal(state: PaymentState, keys: Sequence[bytes], balance: str = "") -> dict[str, str]:
+    """The `{"State", "Sig"}` object of an answer, sealed with the first key; `balance` as for `to_bytes`."""
+    raw = state.to_bytes(balance)
     return {"State": base64_text(raw), "Sig": base64_text(_mac(keys[0], raw))}
 
 
@@ -228,7 +258,8 @@ def _decode(transport: Mapping[str, str]) -> SealedState:
 
 
 def _mac(key: bytes, raw: bytes) -> bytes:
-    inner, outer = (begun.copy() for begun in _begun_macs(key))
+    begun_inner, begun_outer = _begun_macs(key)
+    inner, outer = begun_inner.copy(), begun_outer.copy()
     inner.update(raw)
     outer.update(inner.digest())
     return outer.digest()

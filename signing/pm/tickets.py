@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import sha3
 
@@ -10,6 +11,9 @@ MAX_UINT256 = 2**256 - 1
 MAX_UINT32 = 2**32 - 1
 MAX_INT64 = 2**63 - 1
 ZERO_HASH = bytes(32)
+
+# An orchestrator's tickets are worth the same for a while; to reduce the fraction is most of the work.
+_VALUES_REMEMBERED = 1024
 
 
 class InvalidTicket(ValueError):
@@ -57,6 +61,7 @@ def keccak256(data: bytes) -> bytes:
     return digest
 
 
+@lru_cache(_VALUES_REMEMBERED)
 def expected_value(face_value: int, win_prob: int) -> Fraction:
     """Wei a ticket is worth on average, exact. The network divides by 2**256 - 1, not by 2**256."""
     return Fraction(face_value * win_prob, MAX_UINT256)

@@ -5,11 +5,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from signing.chain.view import ChainView
 from signing.pm import ceilings, quotes, wire
-from signing.pm.state import pm_session_id, seal
+from signing.pm.state import address_text, pm_session_id, seal
 from signing.pm.tickets import Ticket, expected_value, ticket_hashes
 from signing.pm.wire import PaymentRequest, TicketParams
 from signing.signer.asked_payments import AskedPayment, asked_payment
@@ -41,7 +40,10 @@ class Terms:
 
 @dataclass(slots=True)
 class Work:
-    """A payment to be made: who asks by which key, what, in which session, and what is known of chain and rate."""
+    """A payment to be made: who asks by which key, what, in which session, and what is known of chain and rate.
+
+    `counter` names whose nonces the tickets take: those of a sender and a recipient rand hash.
+    """
 
     key: SigningKey
     visitor: Visitor
@@ -50,15 +52,11 @@ class Work:
     digest: bytes
     view: ChainView
     rate_id: int
+    counter: bytes
 
     @property
     def caller(self) -> Caller:
         return self.visitor.caller
-
-    @property
-    def counter(self) -> bytes:
-        """Whose nonces the tickets take: those of a sender and a recipient rand hash."""
-        return self.key.address + self.request.orchestrator.ticket_params.recipient_rand_hash
 
 
 @dataclass(slots=True)
@@ -94,7 +92,7 @@ class Drafting:
 
         first_nonce, last_nonce = last_nonce + 1, last_nonce + quote.tickets
         manifest_id = request.manifest_id or os.urandom(4).hex()
-        state = session.state._replace(
+        state = session.state.paid(
             kind=request.kind,
             sequence_number=0 if session.is_new else session.state.sequence_number + 1,
             pm_session_id=pm_session_id(params.recipient_rand_hash),
@@ -121,10 +119,18 @@ class Drafting:
             signatures=key.sign_all(ticket_hashes(first, quote.tickets)),
             price_info=request.orchestrator.price_info,
         )
-        answer = answer_text(payment, self.seg_creds(work, manifest_id), seal(state, self._terms.mac_keys)).encode()
+        balance = quotes.rational_text(state.balance_wei)
+        sealed = seal(state, self._terms.mac_keys, balance)
+        answer = answer_text(payment, self.seg_creds(work, manifest_id), sealed).encode()
         before = None if session.is_new else session.state
         row = asked_payment(
-            **_place(work),
+            customer=work.caller.customer_id,
+            api_key=work.caller.api_key_id,
+            session=bytes.fromhex(session.id),
+            rand_hash=params.recipient_rand_hash,
+            digest=work.digest,
+            sender=address_text(key.address),
+            presented=session.presented,
             expected=before and before.sequence_number,
             expected_at=before and _microseconds(before.last_update_ns),
             expected_balance=before and quotes.rational_text(before.balance_wei),
@@ -140,12 +146,12 @@ class Drafting:
             answer=answer,
             orchestrator=state.orchestrator_address,
             orchestrator_url=request.orchestrator.transcoder[:_LONGEST_STORED_URL],
-            recipient="0x" + params.recipient.hex(),
+            recipient=address_text(params.recipient),
             app=request.app,
             kind=request.kind,
             manifest_id=manifest_id,
             label=_label(request),
-            balance=quotes.rational_text(state.balance_wei),
+            balance=balance,
             billed_units=str(quote.units),
             fee_wei=str(math.ceil(quote.fee_wei)),
             cost_wei=str(quote.cost_wei),
@@ -174,7 +180,7 @@ class Drafting:
         request, session, state = work.request, work.session, work.session.state
         params = request.orchestrator.ticket_params
         seconds = session.seconds_until(now_ns)
-        quotes.billable_units(request.kind, seconds, request.in_pixels)
+        units = quotes.billable_units(request.kind, seconds, request.in_pixels)
         price = request.orchestrator.price()
         initial = price if session.is_new else state.initial_price()
         limits = self._price_rules.ceilings(
@@ -185,14 +191,13 @@ class Drafting:
         if not session.is_new:
             limits += ((ceilings.INITIAL_CEILING, initial),)
         ceilings.check_price(price, limits)
-        quote = quotes.quote(
-            kind=request.kind,
-            seconds=seconds,
-            in_pixels=request.in_pixels,
-            price_per_unit=state.initial_price_per_unit,
-            pixels_per_unit=state.initial_pixels_per_unit,
-            balance_wei=state.balance_wei,
-            expected_value_wei=expected_value(params.face_value, params.win_prob),
+        quotes.check_elapsed(request.kind, seconds)
+        quote = quotes.quote_units(
+            units,
+            state.initial_price_per_unit,
+            state.initial_pixels_per_unit,
+            state.balance_wei,
+            expected_value(params.face_value, params.win_prob),
         )
         ceilings.check_price_growth(price, initial)
         if quote.tickets > 1:
@@ -226,7 +231,16 @@ class Drafting:
 
 def look(work: Work) -> Draft:
     """Asks for the row, or for the stored answer, and pays nothing."""
-    return Draft(b"", asked_payment(**_place(work)), work.counter, 0)
+    row = asked_payment(
+        customer=work.caller.customer_id,
+        api_key=work.caller.api_key_id,
+        session=bytes.fromhex(work.session.id),
+        rand_hash=work.request.orchestrator.ticket_params.recipient_rand_hash,
+        digest=work.digest,
+        sender=address_text(work.key.address),
+        presented=work.session.presented,
+    )
+    return Draft(b"", row, work.counter, 0)
 
 
 def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
@@ -235,19 +249,6 @@ def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
         f'{{"payment":"{payment}","segCreds":"{seg_creds}",'
         f'"state":{{"State":"{state["State"]}","Sig":"{state["Sig"]}"}}}}'
     )
-
-
-def _place(work: Work) -> dict[str, Any]:
-    """Whose payment it is, and where it belongs: the members of its row that say so."""
-    return {
-        "customer": work.caller.customer_id,
-        "api_key": work.caller.api_key_id,
-        "presented": work.session.presented,
-        "session": bytes.fromhex(work.session.id),
-        "rand_hash": work.request.orchestrator.ticket_params.recipient_rand_hash,
-        "digest": work.digest,
-        "sender": "0x" + work.key.address.hex(),
-    }
 
 
 def _sign_seg_creds(key: SigningKey, manifest_id: str) -> bytes:

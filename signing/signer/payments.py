@@ -100,6 +100,7 @@ class Payments:
         """Draft from what is known, commit, and where the row knows better go round with its values."""
         caller, digest, is_anew = visitor.caller, sessions.content_digest(request), False
         key = await self._senders.key_of(caller)
+        counter = key.address + request.orchestrator.ticket_params.recipient_rand_hash
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
             _check_auth_token(request.orchestrator, self._database.now_ns())
@@ -107,7 +108,7 @@ class Payments:
             await self._check_stops(caller, key, request, view)
             await self._price_rules.refresh()
             rate_id = await self._rates.row_of(view.rate)
-            work = Work(key, visitor, request, session, digest, view, rate_id)
+            work = Work(key, visitor, request, session, digest, view, rate_id, counter)
             if key.is_local:
                 draft = self._draft(work)
                 waiting = self._enqueue(draft)

@@ -44,6 +44,7 @@ class PriceRules:
         self._database = database
         self._max_price_per_unit = max_price_per_unit
         self._markup_bps = markup_bps
+        self._only_configured = ((ceilings.CONFIGURED_CEILING, max_price_per_unit or None),)
         empty = _Known(prices=PriceList(fallback=max_price_per_unit))
         self._fresh = Fresh(self._read, empty=empty)
 
@@ -72,6 +73,8 @@ class PriceRules:
     ) -> tuple[tuple[str, Fraction | None], ...]:
         """The operator's, the customer's and the key's ceiling for this request, each with its name."""
         prices = self._fresh.last.prices
+        if prices.is_empty:
+            return self._only_configured
         given = {"now_us": now_ns // 1000, "nano_usd_per_eth": nano_usd_per_eth}
         return (
             (ceilings.CONFIGURED_CEILING, prices.configured(request.models, request.kind, **given)),

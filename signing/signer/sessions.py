@@ -50,7 +50,8 @@ class Session(NamedTuple):
 
     def last_nonce(self, rand_hash: bytes) -> int:
         """The last nonce the state knows for these ticket parameters."""
-        return self.state.sender_nonce if self.state.pm_session_id == pm_session_id(rand_hash) else 0
+        last = self.state.sender_nonce
+        return last if last and self.state.pm_session_id == pm_session_id(rand_hash) else 0
 
     def seconds_until(self, now_ns: int) -> Fraction | None:
         """Seconds since the last payment, None before the first."""
