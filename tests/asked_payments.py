@@ -9,13 +9,26 @@ from typing import Any
 
 import psycopg
 from django.db import connection
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from accounts.models import ApiKey, Customer
-from signing.signer.asked_payments import AskedPayments, AskedPaymentsDumper, asked_payment, pack
+from signing.signer.asked_payments import asked_payment, pack
 from tests import builders, signer_stage
 from tests.signer_stage import COST, price_of
 
 type Row = dict[str, Any]
+
+
+class _Packed(bytes):
+    """An array of payments, for a parameter that is cast to their type."""
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: _Packed) -> bytes:
+        return obj
 
 
 class Account:
@@ -82,10 +95,10 @@ def follow_up(row: Row, **changes: Any) -> Row:
 
 def commit(rows: Sequence[Row]) -> list[str]:
     connection.ensure_connection()
-    connection.connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
+    connection.connection.adapters.register_dumper(_Packed, _PackedDumper)
     with psycopg.Cursor(connection.connection) as cursor:
         [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
-        asked = pack([asked_payment(**row) for row in rows], type_id=type_id)
+        asked = _Packed(pack([asked_payment(**row) for row in rows], type_id=type_id))
         [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
     results = json.loads(told)["results"] if told else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)

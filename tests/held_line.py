@@ -25,10 +25,10 @@ class _Hold:
 
 
 class HeldLine:
-    """Passes bytes between clients and the server at `upstream`, a pair of host and port."""
+    """Passes bytes between clients and the server at `upstream`, a pair of host and port that may change."""
 
     def __init__(self, upstream: tuple[str, int]) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._hold: _Hold | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -50,7 +50,7 @@ class HeldLine:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._upstream, timeout=5)
+                server = socket.create_connection(self.upstream, timeout=5)
             except OSError:
                 client.close()
                 continue

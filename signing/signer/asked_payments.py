@@ -7,9 +7,6 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-
 
 class AskedPayment(NamedTuple):
     """One row as it goes to the commit, and what this process has to know of it besides."""
@@ -19,25 +16,12 @@ class AskedPayment(NamedTuple):
     packed: bytes
 
 
-class AskedPayments(bytes):
-    """An array of the type, for a parameter that is cast to it."""
-
-
-class AskedPaymentsDumper(Dumper):
-    """Hands the bytes on as they are; the statement's cast says of which type they are."""
-
-    format = Format.BINARY
-
-    def dump(self, obj: AskedPayments) -> bytes:
-        return obj
-
-
-def pack(rows: Sequence[AskedPayment], *, type_id: int) -> AskedPayments:
+def pack(rows: Sequence[AskedPayment], *, type_id: int) -> bytes:
     """The rows as one array. `type_id` is the number that the row's type has in this database."""
     parts = [_ARRAY.pack(1, 0, type_id, len(rows), 1)]
     for row in rows:
         parts += (len(row.packed).to_bytes(4), row.packed)
-    return AskedPayments(b"".join(parts))
+    return b"".join(parts)
 
 
 def asked_payment(

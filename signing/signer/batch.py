@@ -1,6 +1,7 @@
 """Many payments, one commit: whatever arrives while a commit is in flight shares the next one."""
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
@@ -24,7 +25,7 @@ _SECONDS_FOR_THE_NEXT = 0.0005
 _MOST_SECONDS_WAITING = 1.5
 # A migration may make the row's type anew, and what connections prepared knows the old one. So the type's number is
 # part of the text, to be prepared anew with it; a function tells it, for a literal is prepared with what it was.
-_COMMIT = "SELECT signing_commit_payments(%b::signing_asked_payment[], %s::jsonb) -- {type_id}"
+_COMMIT = b"SELECT signing_commit_payments($1::signing_asked_payment[], $2::jsonb) -- %d"
 _TYPE = "SELECT to_regtype('signing_asked_payment')::oid::bigint"
 
 type Outcome = Mapping[str, Any]
@@ -157,7 +158,7 @@ class Batch:
         packed = pack(payments, type_id=self._type_id)
         take = self._fresh_money.take(payments)
         try:
-            rows = await self._database.fetch(_COMMIT.format(type_id=self._type_id), [packed, take.rules])
+            told = await self._database.ask(_COMMIT % self._type_id, packed, take.rules)
         except psycopg.Error as error:
             # An answer of the server: nothing was committed.
             self._fresh_money.settle(take, {}, ()) if error.sqlstate else self._fresh_money.lose(take)
@@ -165,7 +166,7 @@ class Batch:
         except BaseException:
             self._fresh_money.lose(take)
             raise
-        answer: Mapping[str, Any] | None = rows[0][0]
+        answer: Mapping[str, Any] | None = json.loads(told) if told else None
         self._fresh_money.settle(take, *used_and_paid(payments, answer))
         return [_COMMITTED] * len(payments) if answer is None else answer["results"]
 

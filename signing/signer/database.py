@@ -4,13 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from signing.signer.asked_payments import AskedPayments, AskedPaymentsDumper
+from signing.signer.line import Line
 from signing.signer.refusals import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ class DatabaseUnavailable(Unavailable):
 
 
 class Database:
-    """A small pool of connections in autocommit: one statement is one transaction.
+    """A small pool of connections in autocommit, and a line for commits alone: one statement is one transaction.
 
-    Every call answers or raises DatabaseUnavailable within two seconds. The pool reconnects by itself.
+    Every call answers or raises DatabaseUnavailable within two seconds. Both reconnect by themselves.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -52,13 +52,16 @@ class Database:
             kwargs={"autocommit": True, "prepare_threshold": 0},
             configure=_limit,
         )
+        self._line = Line(lambda: _connect(settings))
         self._offset_ns: int | None = None
 
     async def open(self) -> None:
         """Starts to connect; a database that is away now is found when it comes back."""
         await self._pool.open(wait=False)
+        self._line.open()
 
     async def close(self) -> None:
+        self._line.close()
         await self._pool.close(timeout=5)
 
     async def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -74,15 +77,22 @@ class Database:
         if not done:
             # Cancelling asks the server, which may be what does not answer: nobody waits for that.
             query.cancel()
-            logger.warning("database: no answer in %s s", _OVERALL_SECONDS)
-            raise DatabaseUnavailable
+            _raise_outage(TimeoutError())
         try:
             return query.result()
-        except _NO_OUTAGE:
-            raise
         except (psycopg.OperationalError, PoolTimeout) as error:
-            logger.warning("database: %s %s", type(error).__name__, getattr(error, "sqlstate", "") or "")
-            raise DatabaseUnavailable from None
+            _raise_outage(error)
+
+    async def ask(self, statement: bytes, *parameters: bytes | str) -> bytes | None:
+        """The first value of a statement whose answer is one row, over the line; one statement at a time.
+
+        Raises DatabaseUnavailable, or psycopg.Error for what is no outage.
+        """
+        try:
+            async with asyncio.timeout(_OVERALL_SECONDS):
+                return await self._line.ask(statement, *parameters)
+        except (psycopg.OperationalError, TimeoutError) as error:
+            _raise_outage(error)
 
     async def _query(self, statement: bytes, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         async with self._pool.connection() as connection:
@@ -132,12 +142,29 @@ def _conninfo(settings: Mapping[str, Any]) -> str:
     return make_conninfo(**{name: value for name, value in given.items() if value not in ("", None)})
 
 
+async def _connect(settings: Mapping[str, Any]) -> psycopg.AsyncConnection[Any]:
+    connection = await psycopg.AsyncConnection.connect(_conninfo(settings), autocommit=True)
+    try:
+        await _limit(connection)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
 async def _limit(connection: psycopg.AsyncConnection[Any]) -> None:
-    connection.adapters.register_dumper(AskedPayments, AskedPaymentsDumper)
     await connection.execute(
         "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
         [f"{_STATEMENT_SECONDS * 1000:.0f}", f"{_LOCK_SECONDS * 1000:.0f}"],
     )
+
+
+def _raise_outage(error: Exception) -> NoReturn:
+    """Raises DatabaseUnavailable, or the error itself where a payment in the way is all that is wrong."""
+    if isinstance(error, _NO_OUTAGE):
+        raise error
+    logger.warning("database: %s %s", type(error).__name__, getattr(error, "sqlstate", "") or "")
+    raise DatabaseUnavailable from None
 
 
 def _forget(query: asyncio.Task[Any]) -> None:

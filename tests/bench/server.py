@@ -3,7 +3,7 @@
 import logging.config
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -29,14 +29,18 @@ def main(port: int) -> None:
     database: dict[str, Any] = settings.DATABASES["default"]
     as_signer = {**database, "OPTIONS": {**database["OPTIONS"], "options": "-c role=clearinghouse_signer"}}
     signer = build(keystore=Keystore(KEY), chain=HeldChain(), database=as_signer)
-    fetch, statements = Database.fetch, 0
+    statements = 0
 
-    async def counted(self: Database, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        nonlocal statements
-        statements += 1
-        return await fetch(self, statement, parameters)
+    def counted(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asks(*arguments: Any) -> Any:
+            nonlocal statements
+            statements += 1
+            return ask(*arguments)
 
-    Database.fetch = counted  # type: ignore[method-assign]
+        return asks
+
+    for way in ("fetch", "ask"):
+        setattr(Database, way, counted(getattr(Database, way)))
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope.get("path") != STATEMENTS:

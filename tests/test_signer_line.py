@@ -1,0 +1,136 @@
+"""The line for commits: every question gets its own answer or none, whatever becomes of the connection."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+
+from signing.signer.database import Database, DatabaseUnavailable
+from tests.held_line import HeldLine, held_line
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ECHO = b"SELECT $1::text"
+PID = b"SELECT pg_backend_pid()"
+LONG = "a long question " * 100_000
+
+
+def with_a_database(story: Callable[[Database], Awaitable[None]], *, port: int | None = None) -> None:
+    """Tells the story; whatever the event loop has to say of errors nobody looked at is an error."""
+
+    async def tell() -> list[Mapping[str, Any]]:
+        said: list[Mapping[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        given: dict[str, Any] = settings.DATABASES["default"]
+        database = Database(given if port is None else {**given, "HOST": "127.0.0.1", "PORT": port})
+        await database.open()
+        try:
+            await story(database)
+        finally:
+            await database.close()
+        gc.collect()
+        await asyncio.sleep(0)
+        return said
+
+    assert asyncio.run(tell()) == []
+
+
+async def number_of(database: Database) -> int:
+    told = await database.ask(PID)
+    assert told
+    return int(told)
+
+
+async def unavailable(asking: Awaitable[object]) -> float:
+    """How many seconds it took to say so."""
+    since = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        await asking
+    return time.monotonic() - since
+
+
+def test_a_line_is_one_connection_that_prepares_a_statement_once_and_lives_through_what_the_server_refuses() -> None:
+    async def story(database: Database) -> None:
+        number = await number_of(database)
+        for text in ("first", "", LONG, "last"):
+            assert await database.ask(ECHO, text) == text.encode()
+        for refused, error in (
+            (b"SELECT 1 / 0", psycopg.errors.DivisionByZero),
+            (b"SELECT nothing", psycopg.errors.UndefinedColumn),
+        ):
+            with pytest.raises(error):
+                await database.ask(refused)
+            assert await database.ask(ECHO, "again") == b"again"
+        assert await database.ask(b"SELECT NULL") is None
+        assert await database.ask(b"SELECT $1::bytea", b"\0\1") == b"\\x0001"
+        prepared = b"SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT $1::text'"
+        assert await database.ask(prepared) == b"1"
+        assert await number_of(database) == number
+
+    with_a_database(story)
+
+
+def test_a_statement_that_takes_too_long_is_an_outage_and_the_line_goes_on() -> None:
+    async def story(database: Database) -> None:
+        assert await unavailable(database.ask(b"SELECT pg_sleep(3)::text")) < 2
+        assert await database.ask(ECHO, "after") == b"after"
+
+    with_a_database(story)
+
+
+def test_a_connection_that_was_ended_is_made_anew_and_nobody_gets_another_one_s_answer() -> None:
+    async def story(database: Database) -> None:
+        for number_of_times in range(3):
+            number = await number_of(database)
+            asking = asyncio.create_task(database.ask(b"SELECT 'old' FROM pg_sleep(1)"))
+            await asyncio.sleep(0.1)
+            if number_of_times == 0:  # while the server works
+                await database.fetch("SELECT pg_terminate_backend(%s)", [number])
+                assert await unavailable(asking) < 1
+            elif number_of_times == 1:  # whoever asked has no more time
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+            else:  # while nobody asks
+                assert await asking == b"old"
+                await database.fetch("SELECT pg_terminate_backend(%s)", [number])
+                await asyncio.sleep(0.1)
+            assert await database.ask(ECHO, "new") == b"new"
+            assert await number_of(database) != number
+
+    with_a_database(story)
+
+
+@pytest.mark.parametrize("what", ["question", "answer"])
+def test_a_silent_line_is_told_within_two_seconds_and_its_late_answer_is_nobody_s(what: Any) -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+
+    async def silence(database: Database, line: HeldLine) -> None:
+        assert await database.ask(ECHO, "first") == b"first"
+        line.hold(what, b"a mark")
+        assert await unavailable(database.ask(ECHO, "a mark")) < 2
+        line.let_go()
+        for _ in range(20):
+            assert await database.ask(ECHO, "another") == b"another"
+
+    with held_line((server["HOST"], int(server["PORT"]))) as line:
+        with_a_database(lambda database: silence(database, line), port=line.port)
+
+
+def test_a_database_that_is_away_is_told_at_once_and_found_when_it_comes_back() -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+    upstream = (server["HOST"], int(server["PORT"]))
+    nowhere = held_line(("127.0.0.1", 1))
+
+    async def story(database: Database, line: HeldLine) -> None:
+        for _ in range(2):
+            assert await unavailable(database.ask(ECHO, "away")) < 1
+        line.upstream = upstream
+        assert await database.ask(ECHO, "here") == b"here"
+
+    with nowhere as line:
+        with_a_database(lambda database: story(database, line), port=line.port)
