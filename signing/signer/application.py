@@ -45,6 +45,7 @@ def build(
     keys = [keystore, *more_keys]
     senders = Senders(keys, connections)
     recipients = Recipients(connections, settings.RECIPIENT_POLICY)
+    stops = Stops(connections)
     fresh_money = FreshMoney(connections, recipients, Caps(**settings.FRESH_MONEY_CAPS))
     batch = Batch(connections, fresh_money)
     notes = RefusalNotes(connections)
@@ -63,7 +64,7 @@ def build(
         batch=batch,
         recipients=recipients,
         rates=rates,
-        stops=Stops(connections),
+        stops=stops,
         fresh_money=fresh_money,
         price_rules=price_rules,
         terms=Terms(
@@ -106,6 +107,8 @@ def build(
             authentication=authentication,
             rates=rates,
             price_rules=price_rules,
+            stops=stops,
+            recipients=recipients,
             refusal_notes=notes,
             introductions=Introductions(connections, [senders.introduction(key) for key in keys]),
             chain=chain,

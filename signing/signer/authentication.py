@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from accounts import api_keys
 from signing.signer.database import Database
+from signing.signer.fresh import REFRESH_AFTER_SECONDS
 from signing.signer.refusals import Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
 _LIFETIME_SECONDS = 1.0
-_REFRESH_AFTER_SECONDS = 0.5
+_NEW_SECONDS = 0.25
 _MOST_REMEMBERED = 20_000
 _MOST_IN_ONE_QUERY = 500
 _LONGEST_KEY = 512
@@ -97,6 +98,12 @@ class Authentication:
             self._used.add(caller.api_key_id)
         return caller
 
+    async def keep(self) -> None:
+        """Looks all keys up again that came since the last time."""
+        self._look_up_busy()
+        if self._lookup:
+            await asyncio.shield(self._lookup)
+
     async def note_use(self) -> None:
         """Writes the time of last use, at most once a minute for each key."""
         now = time.monotonic()
@@ -113,7 +120,7 @@ class Authentication:
         if age >= _LIFETIME_SECONDS:
             return False
         self._busy.add(digest)
-        if age > _REFRESH_AFTER_SECONDS:
+        if age > REFRESH_AFTER_SECONDS:
             self._look_up_busy()
         return True
 
@@ -121,7 +128,7 @@ class Authentication:
         """One is due, so are soon all that were asked about since: they share a query, now and from then on."""
         now = time.monotonic()
         for digest in self._busy:
-            if now - self._known[digest].since > _REFRESH_AFTER_SECONDS / 2:
+            if now - self._known[digest].since > _NEW_SECONDS:
                 self._look_up(digest)
         self._busy.clear()
 

@@ -18,8 +18,10 @@ from signing.signer.discovery import Introductions
 from signing.signer.payments import Chain
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
+from signing.signer.recipients import Recipients
 from signing.signer.refusal_notes import RefusalNotes
 from signing.signer.refusals import Unavailable
+from signing.signer.stops import Stops
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +53,18 @@ _READ = [
 
 @dataclass(kw_only=True)
 class House:
-    """Opens the database and the batch; keeps the clock, the newest rate and the keys' last use up to date."""
+    """Opens the database and the batch; keeps what payments go by up to date, one after the other.
+
+    A payment that would look for itself would start all of it at once, and wait behind it.
+    """
 
     database: Database
     batch: Batch
     authentication: Authentication
     rates: Rates
     price_rules: PriceRules
+    stops: Stops
+    recipients: Recipients
     introductions: Introductions
     refusal_notes: RefusalNotes
     chain: Chain
@@ -116,7 +123,10 @@ class House:
                     await self.authentication.note_use()
                     await self.introductions.write()
                     await self.refusal_notes.write()
-                await self.price_rules.refresh()
+                await self.price_rules.renew()
+                await self.stops.keep()
+                await self.recipients.keep()
+                await self.authentication.keep()
                 await self.rates.row_of(self.chain.view().rate)
             except (Unavailable, ChainUnavailable):
                 pass  # the next tick tries again, and a payment that needs it says so itself

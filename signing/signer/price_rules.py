@@ -47,6 +47,7 @@ class PriceRules:
         self._only_configured = ((ceilings.CONFIGURED_CEILING, max_price_per_unit or None),)
         empty = _Known(prices=PriceList(fallback=max_price_per_unit))
         self._fresh = Fresh(self._read, empty=empty)
+        self.renew = self._fresh.renew
 
     async def refresh(self) -> None:
         """Makes sure that what is known is a second old at most. Raises DatabaseUnavailable."""

@@ -34,6 +34,7 @@ class Recipients:
         self._database = database
         self._counts: tuple[int, ...] = ()
         self._fresh: Fresh[Standings] = Fresh(self._read, empty={})
+        self.keep = self._fresh.keep
 
     async def check(self, recipient: bytes, registered: frozenset[bytes]) -> None:
         """Raises Refused (403) for a recipient that may not be paid, or DatabaseUnavailable."""

@@ -18,6 +18,7 @@ class Stops:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._fresh: Fresh[Stopped] = Fresh(self._read, empty=frozenset())
+        self.keep = self._fresh.keep
 
     async def check(self, caller: Caller, *, sender: bytes) -> None:
         """Raises Refused where somebody stopped a part of this payment, or DatabaseUnavailable.
