@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from billing import usage
 from billing.models import Usage
@@ -162,8 +162,10 @@ def redemptions(customer_id: int, *, limit: int = 5) -> list[RedeemedLine]:
 
 def redemptions_of(customer_id: int, session_id: uuid.UUID) -> list[RedeemedLine]:
     """The redeemed tickets of one session."""
-    issued = Payment.objects.filter(customer_id=customer_id, session_id=session_id).values("id")
-    found = Redemption.objects.filter(customer_id=customer_id, payment_id__in=issued).select_related("event")
+    won = Redemption.objects.filter(customer_id=customer_id)
+    # Winners are few: each one's payment is looked up, rather than all payments of the session.
+    issued = Payment.objects.filter(customer_id=customer_id, session_id=session_id, id__in=won.values("payment_id"))
+    found = won.filter(payment_id__in=issued.values("id")).select_related("event")
     return _traced(customer_id, found.order_by("-seen_at", "-id"))
 
 
@@ -192,8 +194,9 @@ def _traced(customer_id: int, found: QuerySet[Redemption]) -> list[RedeemedLine]
 
 def _with_tickets(customer_id: int, charges: list[Usage]) -> list[PaymentLine]:
     ids = [charge.id for charge in charges]
-    of_sessions = Payment.objects.filter(customer_id=customer_id, session_id__in={charge.source for charge in charges})
-    issued = {row.usage_id: row for row in of_sessions.filter(usage_id__in=ids)}
+    # A payment has its charge's number; those of before have one of their own, and an index of theirs.
+    of_charges = Q(id__in=ids, usage_id=F("id")) | Q(Q(usage_id__in=ids), ~Q(usage_id=F("id")))
+    issued = {row.usage_id: row for row in Payment.objects.filter(of_charges, customer_id=customer_id)}
     won: dict[int, list[Redemption]] = {}
     for row in Redemption.objects.filter(payment_id__in=[row.id for row in issued.values()]).select_related("event"):
         assert row.payment_id is not None

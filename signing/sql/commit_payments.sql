@@ -117,10 +117,10 @@ WITH paid AS MATERIALIZED (
     FROM paid WHERE paid.presented IS NOT NULL AND s.customer_id = paid.customer AND s.id = paid.session
 ), issued AS (
     INSERT INTO signing_payment (
-        customer_id, session_id, usage_id, sender, recipient, recipient_rand_hash, first_nonce, tickets,
+        customer_id, id, session_id, usage_id, sender, recipient, recipient_rand_hash, first_nonce, tickets,
         face_value_wei, win_prob, creation_round, creation_round_block_hash
     )
-    SELECT customer, session, usage_id, sender, recipient, rand_hash, first_nonce, tickets, face_value_wei::numeric,
+    SELECT customer, usage_id, session, usage_id, sender, recipient, rand_hash, first_nonce, tickets, face_value_wei::numeric,
            win_prob::numeric, creation_round, creation_round_block_hash
     FROM paid
 )
@@ -147,6 +147,8 @@ END $$;
 --   {"outcome": "refused", "code": "unknown_session" | "sender_changed" | "wrong_clock", or a refusal of
 --                          billing_debit, "detail": <more in plain words, or null>}
 --   {"outcome": "refused", "code": "velocity", ...}               a cap on fresh money, see signing_judge_fresh
+--
+-- A payment has the number of its usage row, by which pages find it.
 --
 -- Plain payments are judged and written as one set: a customer's are plain when each of them continues what the rows
 -- say, shares neither session nor ticket parameters with another, and all together fit the wallet and the caps on
@@ -321,10 +323,10 @@ BEGIN
             WHERE customer_id = p.customer AND id = p.session;
         END IF;
         INSERT INTO signing_payment (
-            customer_id, session_id, usage_id, sender, recipient, recipient_rand_hash, first_nonce, tickets,
+            customer_id, id, session_id, usage_id, sender, recipient, recipient_rand_hash, first_nonce, tickets,
             face_value_wei, win_prob, creation_round, creation_round_block_hash
         ) VALUES (
-            p.customer, p.session, debit.usage_id, p.sender, p.recipient, p.rand_hash, p.first_nonce,
+            p.customer, debit.usage_id, p.session, debit.usage_id, p.sender, p.recipient, p.rand_hash, p.first_nonce,
             p.tickets, p.face_value_wei::numeric, p.win_prob::numeric, p.creation_round, p.creation_round_block_hash);
         IF has_fresh THEN
             PERFORM signing_count_fresh(ARRAY[p.customer], ARRAY[debit.usage_id]);

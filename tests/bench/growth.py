@@ -34,9 +34,9 @@ _USAGE = """
     FROM generate_series(1, %s) n
 """
 _PAYMENTS = """
-    INSERT INTO signing_payment (customer_id, session_id, usage_id, sender, recipient, recipient_rand_hash,
+    INSERT INTO signing_payment (customer_id, id, session_id, usage_id, sender, recipient, recipient_rand_hash,
         first_nonce, tickets, face_value_wei, win_prob, creation_round, creation_round_block_hash)
-    SELECT customer_id, source, id, '0x' || repeat('ab', 20), counterparty, sha256(source::text::bytea), 1, 1,
+    SELECT customer_id, id, source, id, '0x' || repeat('ab', 20), counterparty, sha256(source::text::bytea), 1, 1,
         1000000000000000, 2::numeric ^ 246, 3500, sha256('round')
     FROM billing_usage WHERE customer_id = %s
 """
