@@ -121,7 +121,9 @@ class ApiKey(models.Model):
                 fields=["customer", "name"],
                 condition=models.Q(revoked_at=None),
                 name="one_active_key_per_name",
-            )
+            ),
+            # What usage refers to: a key together with its owner.
+            models.UniqueConstraint(fields=["customer", "id"], name="key_of_its_customer"),
         ]
 
     def __str__(self) -> str:
