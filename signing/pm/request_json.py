@@ -48,7 +48,9 @@ def read_object(body: bytes) -> Mapping[str, object]:
 
 def text_member(members: Mapping[str, object], name: str) -> str:
     """A string; empty when absent. Raises BadRequest."""
-    value = members.get(name.lower(), "")
+    value = members.get(name.lower())
+    if value is None:
+        return ""
     if type(value) is not str:
         raise _mistyped(name, value, "a string")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -98,7 +100,7 @@ def number_text_member(members: Mapping[str, object], name: str) -> str:
 
 def _fold(pairs: list[tuple[str, object]]) -> dict[str, object]:
     folded = {name.lower(): value for name, value in pairs}
-    return {name: value for name, value in folded.items() if value is not None}
+    return {name: value for name, value in folded.items() if value is not None} if None in folded.values() else folded
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -107,18 +107,18 @@ def parse_request(body: bytes) -> PaymentRequest:
         raise BadRequest("missing orchestrator", "missing_orchestrator")
     _check_labels(manifest_id, app, kind)
     return PaymentRequest(
-        orchestrator=parse_orchestrator_info(offer),
-        state=state,
-        manifest_id=manifest_id,
-        app=app,
-        in_pixels=in_pixels,
-        kind=kind,
-        max_price=max_price,
-        capabilities=normalise_capabilities(capabilities) if capabilities else None,
-        models=capability_models(capabilities) if capabilities else (),
-        digest=_digest(offer, state, manifest_id, app, in_pixels, kind, max_price, capabilities),
-        gateway_request_id=_note(members, "gatewayrequestid", _LONGEST_REQUEST_ID),
-        attribution_source=_note(members, "attributionsource", _LONGEST_SOURCE),
+        parse_orchestrator_info(offer),
+        state,
+        manifest_id,
+        app,
+        in_pixels,
+        kind,
+        max_price,
+        normalise_capabilities(capabilities) if capabilities else None,
+        capability_models(capabilities) if capabilities else (),
+        _digest(offer, state, manifest_id, app, in_pixels, kind, max_price, capabilities),
+        _note(members, "gatewayrequestid", _LONGEST_REQUEST_ID),
+        _note(members, "attributionsource", _LONGEST_SOURCE),
     )
 
 
@@ -141,7 +141,9 @@ def checksum_address(address: bytes) -> str:
 
 
 def _state(members: Mapping[str, object]) -> SealedState | None:
-    state = object_member(members, "state") or {}
+    state = object_member(members, "state")
+    if not state:
+        return None
     raw = bytes_member(state, "State", _LONGEST_STATE)
     sig = bytes_member(state, "Sig", _LONGEST_SIG)
     return SealedState(state=raw, sig=sig) if raw or sig else None
@@ -163,7 +165,8 @@ def _note(members: Mapping[str, object], name: str, longest: int) -> str:
     value = members.get(name)
     if not isinstance(value, str):
         return ""
-    return "".join(character for character in value[:longest] if character.isprintable())
+    note = value[:longest]
+    return note if note.isprintable() else "".join(character for character in note if character.isprintable())
 
 
 def _check_labels(manifest_id: str, app: str, kind: str) -> None:

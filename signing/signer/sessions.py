@@ -29,6 +29,7 @@ from signing.pm.state import (
 from signing.pm.wire import BadRequest, PaymentRequest
 from signing.signer.refusals import Refused
 
+_NOTHING = Fraction(0)
 _LABEL = b"clearinghouse signer session state"
 
 
@@ -108,7 +109,7 @@ def opened(request: PaymentRequest, customer_id: int) -> Session:
         app=request.app,
         auth_expiry=0,
         sender_nonce=0,
-        balance_wei=Fraction(0),
+        balance_wei=_NOTHING,
         initial_price_per_unit=request.orchestrator.price_per_unit,
         initial_pixels_per_unit=request.orchestrator.pixels_per_unit,
         kind=request.kind,
