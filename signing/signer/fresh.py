@@ -1,6 +1,7 @@
 """What changes seldom and counts at once: rows kept in memory for a second at most, read again while payments come."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,14 +16,19 @@ class Fresh[T]:
     def __init__(self, read: Callable[[], Awaitable[T]], *, empty: T) -> None:
         self.last = empty
         self._read = read
-        self._read_at: float | None = None
+        self._read_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
         self._was_asked = False
+
+    def is_young(self, now: float) -> bool:
+        """Whether `last` serves at `now` of the monotonic clock as it is, without the waiting that `get` may bring."""
+        self._was_asked = True
+        return now - self._read_at <= REFRESH_AFTER_SECONDS
 
     async def get(self) -> T:
         """Waits only for what is too old. Raises DatabaseUnavailable."""
         self._was_asked = True
-        age = _LIFETIME_SECONDS if self._read_at is None else time.monotonic() - self._read_at
+        age = time.monotonic() - self._read_at
         if age > REFRESH_AFTER_SECONDS:
             reading = self._begin()
             if age >= _LIFETIME_SECONDS:

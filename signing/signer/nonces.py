@@ -1,15 +1,8 @@
 """Which sender nonce comes next: a guess that is right while one process signs for an offer, judged at the commit."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 _MOST_KNOWN = 20_000
-
-
-@dataclass(slots=True)
-class _Reserved:
-    payments: int
-    last_nonce: int
 
 
 class Nonces:
@@ -21,29 +14,30 @@ class Nonces:
 
     def __init__(self) -> None:
         self._committed: OrderedDict[bytes, int] = OrderedDict()
-        self._reserved: dict[bytes, _Reserved] = {}
+        # How many payments wait, and the highest of their nonces.
+        self._reserved: dict[bytes, tuple[int, int]] = {}
 
     def last(self, rand_hash: bytes) -> int:
         """The highest nonce known to be used or reserved; 0 when none is."""
         reserved = self._reserved.get(rand_hash)
         committed = self._committed.get(rand_hash, 0)
-        return max(committed, reserved.last_nonce) if reserved else committed
+        return max(committed, reserved[1]) if reserved else committed
 
     def learn(self, rand_hash: bytes, last_nonce: int) -> None:
         """Take note of a nonce that was committed, here or elsewhere."""
-        self._committed[rand_hash] = max(last_nonce, self._committed.get(rand_hash, 0))
-        self._committed.move_to_end(rand_hash)
-        if len(self._committed) > _MOST_KNOWN:
+        known = self._committed.get(rand_hash)
+        self._committed[rand_hash] = last_nonce if known is None else max(last_nonce, known)
+        if known is not None:
+            self._committed.move_to_end(rand_hash)
+        elif len(self._committed) > _MOST_KNOWN:
             self._committed.popitem(last=False)
 
     def reserve(self, rand_hash: bytes, last_nonce: int) -> None:
-        reserved = self._reserved.setdefault(rand_hash, _Reserved(0, 0))
-        reserved.payments += 1
-        reserved.last_nonce = max(reserved.last_nonce, last_nonce)
+        payments, highest = self._reserved.get(rand_hash, (0, 0))
+        self._reserved[rand_hash] = payments + 1, max(highest, last_nonce)
 
     def release(self, rand_hash: bytes) -> None:
         """One payment is answered; when none waits any more, only what was committed counts."""
-        reserved = self._reserved[rand_hash]
-        reserved.payments -= 1
-        if not reserved.payments:
-            del self._reserved[rand_hash]
+        payments, highest = self._reserved.pop(rand_hash)
+        if payments > 1:
+            self._reserved[rand_hash] = payments - 1, highest

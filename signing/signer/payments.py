@@ -85,7 +85,9 @@ class Payments:
             _check_text(request)
             session = sessions.presented(request, caller.customer_id, self._mac_keys)
             with self._deadlines.start():
-                async with self._turns.take(session):
+                if session.is_new:
+                    return await self._pay(visitor, request, session)
+                async with self._turns.in_line(session.id):
                     return await self._pay(visitor, request, session)
         except TimeoutError:
             raise Unavailable("busy", "the payment could not be committed in time, try again") from None
@@ -99,29 +101,35 @@ class Payments:
     async def _pay(self, visitor: Visitor, request: PaymentRequest, session: Session) -> bytes:
         """Draft from what is known, commit, and where the row knows better go round with its values."""
         caller, digest, is_anew = visitor.caller, sessions.content_digest(request), False
-        key = await self._senders.key_of(caller)
+        key = self._senders.known_key_of(caller) or await self._senders.key_of(caller)
         counter = key.address + request.orchestrator.ticket_params.recipient_rand_hash
         for _ in range(_MOST_ROUNDS):
             view = self._chain.view()
             _check_auth_token(request.orchestrator, self._database.now_ns())
             checked_at = time.monotonic()
-            await self._check_stops(caller, key, request, view)
-            await self._price_rules.refresh()
-            rate_id = await self._rates.row_of(view.rate)
+            if not self._is_young(checked_at):
+                await self._refresh()
+            self._check_stops(caller, key, request, view)
+            rate_id = self._rates.known_row_of(view.rate) or await self._rates.row_of(view.rate)
             work = Work(key, visitor, request, session, digest, view, rate_id, counter)
             if key.is_local:
                 draft = self._draft(work)
                 waiting = self._enqueue(draft)
             else:
                 draft, waiting = await self._draft_elsewhere(work)
-            outcome = await self._outcome(draft, waiting)
+            try:
+                outcome = await waiting
+            finally:
+                self._nonces.release(draft.counter)
             match outcome["outcome"]:
                 case "committed":
+                    self._nonces.learn(draft.counter, draft.last_nonce)
                     if is_anew:
                         self._notes.charged_anew(caller.customer_id)
                     if time.monotonic() - checked_at > _SECONDS_A_CHECK_HOLDS:
                         # What was stopped meanwhile does not leave; once it may, the same request gets this answer.
-                        await self._check_stops(caller, key, request, view)
+                        await self._refresh()
+                        self._check_stops(caller, key, request, view)
                     return draft.answer
                 case "repeat":
                     return str(outcome["answer"]).encode()
@@ -143,9 +151,18 @@ class Payments:
                     raise refusals.of_commit(outcome["code"], outcome.get("detail"))
         raise Unavailable("busy", "the session is busy, try again")
 
-    async def _check_stops(self, caller: Caller, key: SigningKey, request: PaymentRequest, view: ChainView) -> None:
-        await self._stops.check(caller, sender=key.address)
-        await self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
+    def _is_young(self, now: float) -> bool:
+        """Whether nothing needs to be read again of what a payment goes by: then it waits for its commit alone."""
+        return self._stops.is_young(now) and self._recipients.is_young(now) and self._price_rules.is_young(now)
+
+    async def _refresh(self) -> None:
+        await self._stops.refresh()
+        await self._recipients.refresh()
+        await self._price_rules.refresh()
+
+    def _check_stops(self, caller: Caller, key: SigningKey, request: PaymentRequest, view: ChainView) -> None:
+        self._stops.check(caller, sender=key.address)
+        self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
 
     async def _consider(self, recipient: str, verdict: Outcome) -> None:
         """Returns when there may be room now for what fresh money was refused. Raises Refused (429)."""
@@ -188,15 +205,6 @@ class Payments:
         waiting = self._batch.enqueue(draft.row)
         self._nonces.reserve(draft.counter, draft.last_nonce)
         return waiting
-
-    async def _outcome(self, draft: Draft, waiting: asyncio.Future[Outcome]) -> Outcome:
-        try:
-            outcome = await waiting
-            if outcome["outcome"] == "committed":
-                self._nonces.learn(draft.counter, draft.last_nonce)
-            return outcome
-        finally:
-            self._nonces.release(draft.counter)
 
     def _answer_again(self, work: Work, row: Mapping[str, Any]) -> bytes | None:
         """The stored payment with new segment credentials, where only the offer changed since it was lost.

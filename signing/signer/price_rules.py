@@ -48,6 +48,7 @@ class PriceRules:
         empty = _Known(prices=PriceList(fallback=max_price_per_unit))
         self._fresh = Fresh(self._read, empty=empty)
         self.renew = self._fresh.renew
+        self.is_young = self._fresh.is_young
 
     async def refresh(self) -> None:
         """Makes sure that what is known is a second old at most. Raises DatabaseUnavailable."""

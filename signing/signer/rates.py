@@ -16,6 +16,11 @@ class Rates:
         self._recorded: tuple[Rate, int] | None = None
         self._one_at_a_time = asyncio.Lock()
 
+    def known_row_of(self, rate: Rate) -> int | None:
+        """The id of the rate's row, where it is the one that was written last."""
+        recorded = self._recorded
+        return recorded[1] if recorded and (recorded[0] is rate or recorded[0] == rate) else None
+
     async def row_of(self, rate: Rate) -> int:
         """The id of the rate's row, written when it is new. Raises DatabaseUnavailable."""
         if self._recorded and self._recorded[0] == rate:

@@ -23,6 +23,8 @@ _REFUSALS = (
     ("frozen", "recipient_frozen", "the operator froze payments to the ticket's recipient"),
 )
 
+_NONE: frozenset[str] = frozenset()
+
 type Standings = Mapping[str, frozenset[str]]
 
 
@@ -35,10 +37,16 @@ class Recipients:
         self._counts: tuple[int, ...] = ()
         self._fresh: Fresh[Standings] = Fresh(self._read, empty={})
         self.keep = self._fresh.keep
+        self.is_young = self._fresh.is_young
 
-    async def check(self, recipient: bytes, registered: frozenset[bytes]) -> None:
-        """Raises Refused (403) for a recipient that may not be paid, or DatabaseUnavailable."""
-        standings = (await self._fresh.get()).get(address_text(recipient), frozenset())
+    async def refresh(self) -> None:
+        """Makes sure that what is known is a second old at most. Raises DatabaseUnavailable."""
+        await self._fresh.get()
+
+    def check(self, recipient: bytes, registered: frozenset[bytes]) -> None:
+        """Raises Refused (403) for a recipient that may not be paid, as far as is known."""
+        known = self._fresh.last
+        standings = known.get(address_text(recipient), _NONE) if known else _NONE
         for standing, code, message in _REFUSALS if standings else ():
             if standing in standings:
                 raise Refused(403, code, message)

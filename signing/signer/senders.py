@@ -33,6 +33,10 @@ class Senders:
     def addresses(self) -> tuple[str, ...]:
         return tuple(self._keys)
 
+    def known_key_of(self, caller: Caller) -> SigningKey | None:
+        """The key the customer is pinned to, where that is known and the key is here."""
+        return self._keys.get(caller.sender)
+
     async def key_of(self, caller: Caller) -> SigningKey:
         """The key the customer is pinned to; whoever asks for the first time is pinned now.
 

@@ -7,8 +7,7 @@ import json
 import os
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -100,23 +99,24 @@ def mac_keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
 
 def opened(request: PaymentRequest, customer_id: int) -> Session:
     """A session that begins with this request, at the price it offers."""
-    session_id = _new_id()
+    session_id, offer = _new_id(), request.orchestrator
+    # In the order of its members, none of which has been paid for yet.
     state = PaymentState(
-        state_id=session_id,
-        pm_session_id="",
-        last_update_ns=None,
-        orchestrator_address=address_text(request.orchestrator.address),
-        app=request.app,
-        auth_expiry=0,
-        sender_nonce=0,
-        balance_wei=_NOTHING,
-        initial_price_per_unit=request.orchestrator.price_per_unit,
-        initial_pixels_per_unit=request.orchestrator.pixels_per_unit,
-        kind=request.kind,
-        sequence_number=0,
-        auth_id=_auth_id(customer_id),
+        session_id,
+        "",
+        None,
+        address_text(offer.address),
+        request.app,
+        0,
+        0,
+        _NOTHING,
+        offer.price_per_unit,
+        offer.pixels_per_unit,
+        request.kind,
+        0,
+        _auth_id(customer_id),
     )
-    return Session(id=session_id, state=state, presented=None, is_row=False)
+    return Session(session_id, state, None, False)
 
 
 def presented(request: PaymentRequest, customer_id: int, keys: Sequence[bytes]) -> Session:
@@ -188,27 +188,45 @@ def read_answer(text: str) -> LostAnswer:
 
 
 class Turns:
-    """Lets the requests of one session pass one after the other, so that each starts from true values."""
+    """Lets the requests of one session pass one after the other, so that each starts from true values.
+
+    A new session is nobody else's and needs no turn.
+    """
 
     def __init__(self) -> None:
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    def take(self, session: Session) -> AbstractAsyncContextManager[None]:
-        """Waits for the session's turn; a new session is nobody else's."""
-        return nullcontext() if session.is_new else self.in_line(session.id)
-
-    @asynccontextmanager
-    async def in_line(self, name: str) -> AsyncIterator[None]:
+    def in_line(self, name: str) -> "Turn":
         """Waits until all that asked for this name before are done."""
-        lock, waiting = self._turns.get(name, (asyncio.Lock(), 0))
-        self._turns[name] = (lock, waiting + 1)
+        return Turn(self._turns, name)
+
+
+class Turn:
+    """The place of one request among those that ask for a name, held while it is entered."""
+
+    __slots__ = ("_lock", "_name", "_turns")
+
+    def __init__(self, turns: dict[str, tuple[asyncio.Lock, int]], name: str) -> None:
+        self._turns = turns
+        self._name = name
+        self._lock, waiting = turns.get(name) or (asyncio.Lock(), 0)
+        turns[name] = (self._lock, waiting + 1)
+
+    async def __aenter__(self) -> None:
         try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._turns.pop(name)
-            if waiting > 1:
-                self._turns[name] = (lock, waiting - 1)
+            await self._lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        lock, waiting = self._turns.pop(self._name)
+        if waiting > 1:
+            self._turns[self._name] = (lock, waiting - 1)
 
 
 def _check_continues(state: PaymentState, request: PaymentRequest) -> None:

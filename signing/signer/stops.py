@@ -19,13 +19,18 @@ class Stops:
         self._database = database
         self._fresh: Fresh[Stopped] = Fresh(self._read, empty=frozenset())
         self.keep = self._fresh.keep
+        self.is_young = self._fresh.is_young
 
-    async def check(self, caller: Caller, *, sender: bytes) -> None:
-        """Raises Refused where somebody stopped a part of this payment, or DatabaseUnavailable.
+    async def refresh(self) -> None:
+        """Makes sure that what is known is a second old at most. Raises DatabaseUnavailable."""
+        await self._fresh.get()
+
+    def check(self, caller: Caller, *, sender: bytes) -> None:
+        """Raises Refused where somebody stopped a part of this payment, as far as is known.
 
         What is ours to repair is 503: sessions live through it. Those of customers and keys end on purpose.
         """
-        stopped = await self._fresh.get()
+        stopped = self._fresh.last
         if not stopped:
             return
         if ("all", "") in stopped:
