@@ -7,7 +7,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from signing.pm import livepeer_pb2
-from signing.pm.quotes import unit_price
+from signing.pm.quotes import fee_wei
 from signing.pm.request_json import BadRequest
 from signing.pm.tickets import MAX_UINT256, ZERO_HASH
 
@@ -71,7 +71,7 @@ class OrchestratorInfo(NamedTuple):
 
     def price(self) -> Fraction:
         """Wei per unit."""
-        return unit_price(self.price_per_unit, self.pixels_per_unit)
+        return fee_wei(1, self.price_per_unit, self.pixels_per_unit)
 
 
 def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:

@@ -82,15 +82,16 @@ def quote_units(
 ) -> Quote:
     """The same for billable units that were counted before. Raises NoTickets, TooManyTickets."""
     fee = fee_wei(units, price_per_unit, pixels_per_unit)
-    tickets = ticket_count(balance_wei, fee, expected_value_wei)
+    (owned, part), (due, share) = balance_wei.as_integer_ratio(), fee.as_integer_ratio()
+    value, whole = expected_value_wei.as_integer_ratio()
+    tickets = _count(owned, part, due, share, value, whole)
     if tickets <= 0:
         raise NoTickets("no tickets")
     if tickets > MAX_TICKETS:
         raise TooManyTickets(tickets)
-    (value, whole), (due, share) = expected_value_wei.as_integer_ratio(), fee.as_integer_ratio()
     signed_wei = tickets * value
-    left = Fraction(signed_wei * share - due * whole, whole * share)
-    balance_after = balance_wei + left if balance_wei else left
+    left = (signed_wei * share - due * whole) * part + owned * whole * share
+    balance_after = Fraction(left, whole * share * part)
     return Quote(units, fee, tickets, expected_value_wei, -(-signed_wei // whole), balance_after)
 
 
@@ -115,27 +116,22 @@ def billable_units(kind: str, seconds: Fraction | None, in_pixels: int) -> int:
 
 
 @lru_cache(_PRICES_REMEMBERED)
-def unit_price(price_per_unit: int, pixels_per_unit: int) -> Fraction:
-    """Wei per unit, exact. An orchestrator's price stays the same for hours, so few are made often."""
-    return Fraction(price_per_unit, pixels_per_unit)
-
-
 def fee_wei(units: int, price_per_unit: int, pixels_per_unit: int) -> Fraction:
+    """Wei for so many units, exact. An orchestrator's price stays the same for hours, so few are made often."""
     return Fraction(units * price_per_unit, pixels_per_unit)
 
 
 def ticket_count(balance: Fraction, fee: Fraction, expected_value: Fraction) -> int:
     """Tickets that lift `balance` to the fee and to one ticket's worth; 0 when it is there already."""
-    # Integers over one denominator: a Fraction would be reduced at every step.
-    (value, whole), (due, share) = expected_value.as_integer_ratio(), fee.as_integer_ratio()
+    return _count(*balance.as_integer_ratio(), *fee.as_integer_ratio(), *expected_value.as_integer_ratio())
+
+
+def _count(owned: int, part: int, due: int, share: int, value: int, whole: int) -> int:
+    """The same of fractions in pairs: integers over one denominator; a Fraction would be reduced at every step."""
     if value == 0:
         return 0
     covered = value * share
-    need = max(due * whole, covered)
-    if not balance:
-        return -(-need // covered)
-    owned, part = balance.as_integer_ratio()
-    missing = need * part - owned * whole * share
+    missing = max(due * whole, covered) * part - owned * whole * share
     return max(0, -(-missing // (covered * part)))
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
-from signing.pm.quotes import NotARational, parse_rational, rational_text, unit_price
+from signing.pm.quotes import NotARational, fee_wei, parse_rational, rational_text
 from signing.pm.tickets import MAX_INT64, MAX_UINT32
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -112,7 +112,7 @@ class PaymentState(NamedTuple):
         """Wei per unit. Raises InvalidState when the session has no positive initial price."""
         if self.initial_price_per_unit <= 0 or self.initial_pixels_per_unit <= 0:
             raise InvalidState("invalid initial price in state")
-        return unit_price(self.initial_price_per_unit, self.initial_pixels_per_unit)
+        return fee_wei(1, self.initial_price_per_unit, self.initial_pixels_per_unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
