@@ -84,6 +84,21 @@ def test_a_request_gets_its_answer_in_whatever_pieces_it_comes(stage: Stage, wir
     assert len(rows(owner)) == 8
 
 
+def test_a_body_may_come_in_many_pieces_or_late_and_who_is_unknown_is_told_before_it_came(
+    stage: Stage, wire: "Wire"
+) -> None:
+    client, owner = stage.gateway()
+    whole = request(client)
+    for pause in (0.02, 0.6):
+        wire.send(whole[:300], whole[300:600], whole[600:], pause=pause)
+        assert wire.answer()[0] == 200
+    wire.send(whole[:-1], whole[-1:] + request(client), pause=0.02)
+    assert [wire.answer()[0] for _ in range(2)] == [200, 200]
+    wire.send(request(Client(stage.url, None))[:-1])
+    assert wire.answer()[0] == 401
+    assert len(rows(owner)) == 2
+
+
 def test_requests_sent_without_waiting_are_answered_in_order(stage: Stage, wire: "Wire") -> None:
     client, owner = stage.gateway()
     asked = [request(client), b"GET /healthz HTTP/1.1\r\nHost: signer\r\n\r\n", request(client), request(client)]

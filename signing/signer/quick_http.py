@@ -10,6 +10,7 @@ from signing.signer.gate import Claim
 from signing.signer.plain_requests import Head, Headers, PlainRequest, plain_request
 
 _SECONDS_FOR_A_BODY = 1.0
+_MOST_MISSING = 64 * 1024
 
 type Answer = tuple[int, bytes, Mapping[str, str]]
 
@@ -53,21 +54,19 @@ class QuickHttp(HttpToolsProtocol):
             self._early.append(data)
             self.transport.pause_reading()
             return
-        is_second = bool(self._begun)
-        if is_second:
-            data = self._take_begun() + data
+        if self._begun:
+            data = self._begun + data
         # Between two messages only: the rest of a body may look like a request.
         if self._payable and not self._is_inside and (self.cycle is None or self.cycle.response_complete):
             request = plain_request(data, self._head)
             if request and not request.missing:
+                self._take_begun()
                 self._start(self._payable, request)
                 return
-            if request and not request.body and not is_second:
-                # Many clients send the head and the body one after the other.
-                self._unset_keepalive_if_required()
-                self._begun = data
-                self._body_timer = self.loop.call_later(_SECONDS_FOR_A_BODY, self._give_to_the_parser)
+            if request and request.missing <= _MOST_MISSING:
+                self._wait_for_the_rest(data)
                 return
+        self._take_begun()
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,6 +80,13 @@ class QuickHttp(HttpToolsProtocol):
             self._body_timer = None
         begun, self._begun = self._begun, b""
         return begun
+
+    def _wait_for_the_rest(self, data: bytes) -> None:
+        """Many clients send the head and the body, or the first 4 KiB and the rest, one after the other."""
+        self._begun = data
+        if self._body_timer is None:
+            self._unset_keepalive_if_required()
+            self._body_timer = self.loop.call_later(_SECONDS_FOR_A_BODY, self._give_to_the_parser)
 
     def _give_to_the_parser(self) -> None:
         super().data_received(self._take_begun())
