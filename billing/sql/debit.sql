@@ -97,16 +97,14 @@ DECLARE
 BEGIN
 WITH priced AS MATERIALIZED (
     -- Each charge beside its customer's wallet. A sequence tells ids in the order of the charges.
-    SELECT debit.*, nextval('billing_usage_id') AS new_id, coalesce(p_promo_ok[place], true) AS promo_ok,
+    SELECT customer, api_key, place, nextval('billing_usage_id') AS new_id, coalesce(p_promo_ok[place], true) AS promo_ok,
            billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, 0) AS cost_nano_usd,
            billing_price_nano_usd(cost_wei, r.nano_usd_per_eth, markup_bps) AS charge,
            k.customer_id = customer AND k.revoked_at IS NULL AND c.status = 'active' AND w.debt_nano_usd = 0 AS may_pay,
            w.promo_nano_usd AS promo, w.available_nano_usd - w.promo_nano_usd AS paid,
            w.available_nano_usd - w.promo_nano_usd - w.fresh_nano_usd AS aged, w.has_budgets
-    FROM unnest(p_customers, p_api_keys, p_sources, p_labels, p_kinds, p_counterparties, p_quantities,
-                p_billed_units, p_fee_wei, p_cost_wei, p_rates, p_markup_bps) WITH ORDINALITY AS debit (
-        customer, api_key, source, label, kind, counterparty, quantity,
-        billed_units, fee_wei, cost_wei, rate, markup_bps, place)
+    FROM unnest(p_customers, p_api_keys, p_cost_wei, p_rates, p_markup_bps) WITH ORDINALITY AS debit (
+        customer, api_key, cost_wei, rate, markup_bps, place)
     LEFT JOIN LATERAL (SELECT nano_usd_per_eth FROM billing_ethusdrate WHERE id = rate LIMIT 1) r ON true
     LEFT JOIN LATERAL (SELECT customer_id, revoked_at FROM accounts_apikey WHERE id = api_key LIMIT 1) k ON true
     LEFT JOIN LATERAL (SELECT status FROM accounts_customer WHERE id = customer LIMIT 1) c ON true
@@ -153,8 +151,9 @@ WITH priced AS MATERIALIZED (
         id, customer_id, api_key_id, at, source, label, kind, counterparty, quantity, unit, billed_units,
         fee_wei, cost_wei, cost_nano_usd, charge_nano_usd, markup_bps, rate_id, promo_nano_usd, fresh_nano_usd
     )
-    SELECT new_id, customer, api_key, moment, source, label, kind, counterparty, quantity, p_unit, billed_units,
-           fee_wei, cost_wei, cost_nano_usd, charge, markup_bps, rate, promo_after - promo_before,
+    SELECT new_id, customer, api_key, moment, p_sources[place], p_labels[place], p_kinds[place], p_counterparties[place],
+           p_quantities[place], p_unit, p_billed_units[place], p_fee_wei[place], p_cost_wei[place], cost_nano_usd, charge,
+           p_markup_bps[place], p_rates[place], promo_after - promo_before,
            greatest(0, used - promo_after - aged) - greatest(0, used - charge - promo_before - aged)
     FROM judged WHERE pays
 )
