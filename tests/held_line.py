@@ -30,6 +30,7 @@ class HeldLine:
     def __init__(self, upstream: tuple[str, int]) -> None:
         self.upstream = upstream
         self._hold: _Hold | None = None
+        self._held_for_ever: list[_Hold] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
@@ -41,6 +42,12 @@ class HeldLine:
     def let_go(self) -> None:
         if self._hold:
             self._hold.gate.set()
+            self._hold = None
+
+    def let_others_pass(self) -> None:
+        """Who is held stays so until the line is closed."""
+        if self._hold:
+            self._held_for_ever.append(self._hold)
             self._hold = None
 
     def serve(self) -> None:
@@ -61,6 +68,8 @@ class HeldLine:
 
     def close(self) -> None:
         self.let_go()
+        for hold in self._held_for_ever:
+            hold.gate.set()
         self._listener.close()
 
     def _questions(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:

@@ -80,6 +80,32 @@ def test_a_signer_without_a_right_that_payments_need_is_not_ready(stage: Stage, 
     assert becomes(200)
 
 
+def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_may_still_read() -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+    upstream = (server["HOST"], int(server["PORT"]))
+    with held_line(upstream) as line, running_signer(database_port=line.port) as stage:
+        client, _ = stage.gateway(dollars_nano=10**12)
+        probe = Client(stage.url, None)
+
+        def becomes(status: int) -> bool:
+            deadline = time.monotonic() + 5
+            while probe.request("GET", "/readyz").status != status and time.monotonic() < deadline:
+                time.sleep(0.1)
+            return probe.request("GET", "/readyz").status == status
+
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+        line.upstream = ("127.0.0.1", 1)
+        execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND starts_with(query, 'SELECT signing_commit_payments($1')"
+        )
+        assert becomes(503)
+        assert client.pay(orchestrator=offer(), type="fixed").code == "database_unavailable"
+        line.upstream = upstream
+        assert becomes(200)
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+
+
 @pytest.mark.parametrize("held", ["answer", "question"][: size.of(1, full=2)])
 def test_room_that_a_commit_without_an_answer_took_comes_back_after_its_time_and_never_too_much(
     held: Literal["answer", "question"],

@@ -121,6 +121,44 @@ def test_a_silent_line_is_told_within_two_seconds_and_its_late_answer_is_nobody_
         with_a_database(lambda database: silence(database, line), port=line.port)
 
 
+def test_a_connection_that_falls_silent_while_it_begins_is_given_up_for_another_one() -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+
+    async def story(database: Database, line: HeldLine) -> None:
+        number = await number_of(database)
+        silent = line.hold("question", b"statement_timeout")
+        await database.fetch("SELECT pg_terminate_backend(%s)", [number])
+        await asyncio.sleep(0.1)
+        assert await unavailable(database.ask(ECHO, "during")) < 2
+        assert silent.is_set()
+        line.let_others_pass()
+        deadline = time.monotonic() + 3
+        while True:
+            try:
+                assert await database.ask(ECHO, "after") == b"after"
+                break
+            except DatabaseUnavailable:
+                assert time.monotonic() < deadline
+        assert await database.ask(b"SELECT current_setting('statement_timeout')") == b"1500ms"
+        assert await database.ask(b"SELECT current_setting('lock_timeout')") == b"250ms"
+
+    with held_line((server["HOST"], int(server["PORT"]))) as line:
+        with_a_database(lambda database: story(database, line), port=line.port)
+
+
+def test_a_database_that_turns_everybody_away_is_not_asked_at_once_again_by_everybody() -> None:
+    async def story(database: Database) -> None:
+        until = time.monotonic() + 1
+        count = 0
+        while time.monotonic() < until:
+            assert await unavailable(database.ask(ECHO, "away")) < 1
+            count += 1
+        assert 2 <= count <= 12
+
+    with held_line(("127.0.0.1", 1)) as line:
+        with_a_database(story, port=line.port)
+
+
 def test_a_database_that_is_away_is_told_at_once_and_found_when_it_comes_back() -> None:
     server: dict[str, Any] = settings.DATABASES["default"]
     upstream = (server["HOST"], int(server["PORT"]))

@@ -21,6 +21,10 @@ _CONNECTION_SECONDS = 0.5
 _OVERALL_SECONDS = 1.9
 _CONNECTIONS = 4
 _CLOCK_SAMPLES = 3
+_LIMIT = (
+    f"SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS * 1000:.0f}', false),"
+    f" set_config('lock_timeout', '{_LOCK_SECONDS * 1000:.0f}', false)"
+)
 _NO_OUTAGE = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -42,8 +46,9 @@ class Database:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        conninfo = _conninfo(settings)
         self._pool = AsyncConnectionPool(
-            _conninfo(settings),
+            conninfo,
             open=False,
             min_size=2,
             max_size=_CONNECTIONS,
@@ -52,7 +57,7 @@ class Database:
             kwargs={"autocommit": True, "prepare_threshold": 0},
             configure=_limit,
         )
-        self._line = Line(lambda: _connect(settings))
+        self._line = Line(lambda: psycopg.AsyncConnection.connect(conninfo, autocommit=True), begin=_LIMIT.encode())
         self._offset_ns: int | None = None
 
     async def open(self) -> None:
@@ -92,6 +97,13 @@ class Database:
             async with asyncio.timeout(_OVERALL_SECONDS):
                 return await self._line.ask(statement, *parameters)
         except (psycopg.OperationalError, TimeoutError) as error:
+            _raise_outage(error)
+
+    async def check(self) -> None:
+        """Raises DatabaseUnavailable where no line for commits can be had."""
+        try:
+            await self._line.up()
+        except psycopg.OperationalError as error:
             _raise_outage(error)
 
     async def _query(self, statement: bytes, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -142,21 +154,8 @@ def _conninfo(settings: Mapping[str, Any]) -> str:
     return make_conninfo(**{name: value for name, value in given.items() if value not in ("", None)})
 
 
-async def _connect(settings: Mapping[str, Any]) -> psycopg.AsyncConnection[Any]:
-    connection = await psycopg.AsyncConnection.connect(_conninfo(settings), autocommit=True)
-    try:
-        await _limit(connection)
-    except BaseException:
-        await connection.close()
-        raise
-    return connection
-
-
 async def _limit(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute(
-        "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
-        [f"{_STATEMENT_SECONDS * 1000:.0f}", f"{_LOCK_SECONDS * 1000:.0f}"],
-    )
+    await connection.execute(_LIMIT)
 
 
 def _raise_outage(error: Exception) -> NoReturn:

@@ -11,7 +11,10 @@ _LIFETIME_SECONDS = 1.0
 
 
 class Fresh[T]:
-    """The result of `read`, at most a second old when `get` answers; `last` is the same without a look at its age."""
+    """The result of `read`; `last` is the same without a look at its age.
+
+    When `get` answers it is at most a second old, or was asked for after `get` was.
+    """
 
     def __init__(self, read: Callable[[], Awaitable[T]], *, empty: T) -> None:
         self.last = empty
@@ -28,11 +31,12 @@ class Fresh[T]:
     async def get(self) -> T:
         """Waits only for what is too old. Raises DatabaseUnavailable."""
         self._was_asked = True
-        age = time.monotonic() - self._read_at
-        if age > REFRESH_AFTER_SECONDS:
-            reading = self._begin()
-            if age >= _LIFETIME_SECONDS:
-                await asyncio.shield(reading)
+        now = time.monotonic()
+        if now - self._read_at > REFRESH_AFTER_SECONDS:
+            self._begin()
+            # What was asked for before, and is slow to come, may be too old when it comes.
+            while self._read_at < min(now, time.monotonic() - _LIFETIME_SECONDS):
+                await asyncio.shield(self._begin())
         return self.last
 
     async def keep(self) -> None:

@@ -100,6 +100,7 @@ class House:
         Anybody may ask, so the database is asked twice a second at most.
         """
         if time.monotonic() - self._checked_at > _TICK_SECONDS:
+            await self.database.check()
             await self._check_database()
             self._checked_at = time.monotonic()
         self.database.now_ns()

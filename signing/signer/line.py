@@ -1,6 +1,8 @@
 """A connection kept for one asker, over libpq itself: psycopg's layers above it cost more than a small answer."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,18 +14,25 @@ from psycopg.pq.abc import PGconn, PGresult
 type Connection = psycopg.AsyncConnection[Any]
 
 _CONNECTION_SECONDS = 0.5
+_SECONDS_TO_BEGIN = 1.5
+_SECONDS_BETWEEN_CONNECTIONS = 0.1
 
 
 class Line:
     """One question at a time. Who asks on a line that is down waits for half a second until it is up again.
 
+    A connection begins with the statement `begin`, whose answer says nothing.
+
     Whatever goes wrong with the connection, it is dropped and made anew: no answer is ever taken for another one's.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, begin: bytes) -> None:
         self._connect = connect
+        self._begin = begin
         self._connection: Connection | None = None
+        self._is_up = False
         self._connecting: asyncio.Task[None] | None = None
+        self._connecting_since = -math.inf
         self._socket = -1
         self._prepared: dict[bytes, bytes] = {}
         self._answer: asyncio.Future[PGresult] | None = None
@@ -46,7 +55,7 @@ class Line:
         Raises psycopg.Error: one with a `sqlstate` is what the server said, after any other nobody knows whether it
         heard the question. Whoever is cancelled does not know it either.
         """
-        pgconn = await self._connected()
+        pgconn = await self.up()
         try:
             name = self._prepared.get(statement)
             if name is None:
@@ -66,24 +75,36 @@ class Line:
             self._drop()
             raise
 
-    async def _connected(self) -> PGconn:
-        if self._connection is None:
+    async def up(self) -> PGconn:
+        """The connection, made anew if it is down. Raises psycopg.OperationalError where that takes too long."""
+        if not self._is_up:
             self.open()
             assert self._connecting
             await asyncio.wait({self._connecting}, timeout=_CONNECTION_SECONDS)
-        if self._connection is None:
+        if self._connection is None or not self._is_up:
             raise psycopg.OperationalError("no connection")
         return self._connection.pgconn
 
     async def _open(self) -> None:
-        connection = await self._connect()
-        self._socket = connection.fileno()
-        self._connection = connection
-        asyncio.get_running_loop().add_reader(self._socket, self._read, connection.pgconn)
+        # A server that turns everybody away has enough to do.
+        await asyncio.sleep(self._connecting_since + _SECONDS_BETWEEN_CONNECTIONS - time.monotonic())
+        self._connecting_since = time.monotonic()
+        connection = self._connection = await self._connect()
+        try:
+            self._socket = connection.fileno()
+            asyncio.get_running_loop().add_reader(self._socket, self._read, connection.pgconn)
+            # Who connects and then hears nothing more would wait for ever.
+            async with asyncio.timeout(_SECONDS_TO_BEGIN):
+                connection.pgconn.send_query(self._begin)
+                await self._exchange(connection.pgconn)
+        except BaseException:
+            self._drop()
+            raise
+        self._is_up = self._connection is not None
 
     def _drop(self) -> None:
         """What the connection may still bring is nobody's answer."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._is_up = self._connection, None, False
         self._prepared.clear()
         if connection:
             loop = asyncio.get_running_loop()
