@@ -10,7 +10,11 @@ import psycopg
 import pytest
 from django.conf import settings
 
+from signing.signer.asked_payments import asked_payment
+from signing.signer.batch import Batch
 from signing.signer.database import Database, DatabaseUnavailable
+from signing.signer.fresh_money import Caps, FreshMoney
+from signing.signer.recipients import Recipients
 from tests.held_line import HeldLine, held_line
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,3 +176,22 @@ def test_a_database_that_is_away_is_told_at_once_and_found_when_it_comes_back() 
 
     with nowhere as line:
         with_a_database(lambda database: story(database, line), port=line.port)
+
+
+def test_a_batch_that_cannot_be_committed_is_told_to_all_and_is_nobody_s_error_where_nobody_waits() -> None:
+    caps = Caps(**settings.FRESH_MONEY_CAPS)
+    payment = asked_payment(
+        customer=1, api_key=1, session=bytes(16), rand_hash=bytes(32), digest=bytes(64), sender="0x" + "ab" * 20
+    )
+
+    async def story(database: Database) -> None:
+        batch = Batch(database, FreshMoney(database, Recipients(database, "any"), caps))
+        batch.start()
+        _, told, left = (batch.enqueue(payment) for _ in range(3))
+        left.cancel()
+        with pytest.raises(DatabaseUnavailable):
+            await told
+        await batch.stop()
+
+    with held_line(("127.0.0.1", 1)) as line:
+        with_a_database(story, port=line.port)

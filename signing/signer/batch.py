@@ -21,7 +21,7 @@ MOST_IN_ONE_CALL = 64
 _MOST_WAITING = 1024
 _ENOUGH_FOR_A_CALL = 24
 _SECONDS_TO_GATHER = 0.005
-_SECONDS_FOR_THE_NEXT = 0.0005
+_TURNS_WITHOUT_ANYBODY = 3
 _MOST_SECONDS_WAITING = 1.5
 # A migration may make the row's type anew, and what connections prepared knows the old one. So the type's number is
 # part of the text, to be prepared anew with it; a function tells it, for a literal is prepared with what it was.
@@ -50,6 +50,7 @@ class _Waiting(NamedTuple):
             return
         if isinstance(result, Exception):
             self.outcome.set_exception(result)
+            self.outcome.exception()  # whoever asked may have stopped waiting: then it is nobody's error
         else:
             self.outcome.set_result(result)
 
@@ -84,12 +85,10 @@ class Batch:
         """
         if self._closing or len(self._waiting) >= _MOST_WAITING:
             raise Overloaded
-        waiting = _Waiting(payment, asyncio.get_running_loop().create_future(), time.monotonic())
-        # Whoever asked may have stopped waiting by the time there is an answer.
-        waiting.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._waiting.append(waiting)
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(payment, outcome, time.monotonic()))
         self._arrival.set()
-        return waiting.outcome
+        return outcome
 
     async def _work(self) -> None:
         while not (self._closing and not self._waiting):
@@ -106,13 +105,11 @@ class Batch:
         """Whoever was answered by the last commit asks again about now: one call for many costs less than several."""
         wanted = min(answered + len(self._waiting), _ENOUGH_FOR_A_CALL)
         patience = time.monotonic() + _SECONDS_TO_GATHER
-        while len(self._waiting) < wanted and time.monotonic() < patience:
+        turns = 0
+        while turns < _TURNS_WITHOUT_ANYBODY and len(self._waiting) < wanted and time.monotonic() < patience:
             before = len(self._waiting)
             await asyncio.sleep(0)
-            if len(self._waiting) == before:
-                await asyncio.sleep(_SECONDS_FOR_THE_NEXT)
-                if len(self._waiting) == before:
-                    return
+            turns = 0 if len(self._waiting) > before else turns + 1
 
     async def _commit_together(self, together: Sequence[_Waiting]) -> None:
         try:
