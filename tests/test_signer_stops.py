@@ -135,6 +135,33 @@ def test_a_payment_whose_commit_was_slow_does_not_leave_after_a_stop() -> None:
         assert (wallet(owner), len(rows(owner))) == (left, 1)
 
 
+@pytest.mark.parametrize("is_new_offer", [False, True])
+def test_an_answer_given_again_does_not_leave_after_a_stop_either(is_new_offer: bool) -> None:
+    staff = builders.user()
+    server: dict[str, Any] = settings.DATABASES["default"]
+    with held_line((server["HOST"], int(server["PORT"]))) as line, running_signer(database_port=line.port) as stage:
+        client, owner = stage.gateway(dollars_nano=CREDIT)
+        first = client.pay(orchestrator=offer(), type="fixed")
+        asked: dict[str, Any] = {"orchestrator": offer(), "type": "fixed", "ManifestID": "m"}
+        asked["state"] = first.json["state"]
+        lost = client.pay(**asked)
+        assert lost.status == 200
+        again = asked | ({"orchestrator": offer()} if is_new_offer else {})
+        held = line.hold(
+            "answer", parse_orchestrator_info(b64decode(again["orchestrator"])).ticket_params.recipient_rand_hash
+        )
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(client.pay, **again)
+            assert held.wait(5)
+            stop = stops.throw(scope="all", subject="", reason="an incident", user=staff)
+            time.sleep(1.2)
+            line.let_go()
+            assert (slow.result().status, slow.result().code) == (503, "signing_stopped")
+        assert stops.lift(stop, user=staff)
+        assert until(lambda: client.pay(**again), 200).json["payment"] == lost.json["payment"]
+        assert len(rows(owner)) == 2
+
+
 def test_a_stop_is_thrown_once_and_lifted_once_and_told_both_times() -> None:
     staff, owner = builders.user(), builders.customer()
     stop = stops.throw(scope="customer", subject=str(owner.pk), reason="stolen card", user=staff)

@@ -121,15 +121,16 @@ class Payments:
                 outcome = await waiting
             finally:
                 self._nonces.release(draft.counter)
+            if outcome["outcome"] == "committed":
+                self._nonces.learn(draft.counter, draft.last_nonce)
+                if is_anew:
+                    self._notes.charged_anew(caller.customer_id)
+            if time.monotonic() - checked_at > _SECONDS_A_CHECK_HOLDS:
+                # What was stopped meanwhile does not leave; once it may, the same request gets this answer.
+                await self._refresh()
+                self._check_stops(caller, key, request, view)
             match outcome["outcome"]:
                 case "committed":
-                    self._nonces.learn(draft.counter, draft.last_nonce)
-                    if is_anew:
-                        self._notes.charged_anew(caller.customer_id)
-                    if time.monotonic() - checked_at > _SECONDS_A_CHECK_HOLDS:
-                        # What was stopped meanwhile does not leave; once it may, the same request gets this answer.
-                        await self._refresh()
-                        self._check_stops(caller, key, request, view)
                     return draft.answer
                 case "repeat":
                     return str(outcome["answer"]).encode()
@@ -156,9 +157,10 @@ class Payments:
         return self._stops.is_young(now) and self._recipients.is_young(now) and self._price_rules.is_young(now)
 
     async def _refresh(self) -> None:
-        await self._stops.refresh()
-        await self._recipients.refresh()
+        """What counts most comes last, so that it is youngest when it is looked at."""
         await self._price_rules.refresh()
+        await self._recipients.refresh()
+        await self._stops.refresh()
 
     def _check_stops(self, caller: Caller, key: SigningKey, request: PaymentRequest, view: ChainView) -> None:
         self._stops.check(caller, sender=key.address)
