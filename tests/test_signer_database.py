@@ -6,14 +6,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
 
 import signing
 from tests import builders, size
+from tests.asked_payments import Account, commit
 from tests.held_line import held_line
 from tests.signer_stage import COST, Client, Stage, execute, offer, price_of, rows, running_signer
 
@@ -57,6 +61,33 @@ def test_a_migration_that_makes_the_commit_anew_costs_running_signers_one_batch_
     assert set(statuses) == {200}
     assert sum(len(rows(owner)) for _, owner in cast) == len(statuses)
     assert 1 <= len([each for each in caplog.messages if each.startswith("a commit of")]) <= 2
+
+
+@pytest.mark.parametrize("name", ["0021_sessions_by_their_key", "0022_payments_numbered_as_usage"])
+def test_a_payment_under_way_and_a_migration_that_makes_indexes_anew_let_each_other_pass(name: str) -> None:
+    account = Account(2)
+    assert commit([account.opening()]) == ["committed"]
+    migration = import_module(f"signing.migrations.{name}").Migration
+    assert not migration.atomic
+    migrating = psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}, autocommit=True)
+
+    def migrate() -> None:
+        for operation in migration.operations:
+            migrating.execute(operation.sql)
+
+    with ThreadPoolExecutor(1) as aside:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM signing_session, signing_payment, accounts_apikey")
+            done = aside.submit(migrate)
+            deadline = time.monotonic() + 10
+            while not done.done() and time.monotonic() < deadline:
+                cursor.execute("SELECT FROM pg_locks WHERE pid = %s AND NOT granted", [migrating.info.backend_pid])
+                if cursor.fetchone() is not None:
+                    break
+                time.sleep(0.01)
+            assert commit([account.opening()]) == ["committed"]
+        done.result(timeout=10)
+    migrating.close()
 
 
 @pytest.mark.parametrize("right", [f"EXECUTE ON {COMMIT_FUNCTION}", "SELECT ON signing_stop"], ids=["commit", "stops"])

@@ -8,6 +8,8 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 
 class Migration(migrations.Migration):
+    # Each statement on its own, and indexes beside the writing: signers pay while rows of years are looked through.
+    atomic = False
     dependencies = [("signing", "0021_sessions_by_their_key")]
     operations = [
         # Every payment so far took a number of each sequence, so none of usage can come that payments had. Where rows
@@ -18,9 +20,9 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL((SQL / "commit_payments.sql").read_text()),
         # Those of before are found as they are.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS payment_by_usage"),
         migrations.RunSQL(
-            "CREATE INDEX IF NOT EXISTS payment_by_usage ON signing_payment (customer_id, usage_id)"
-            " WHERE usage_id <> id"
+            "CREATE INDEX CONCURRENTLY payment_by_usage ON signing_payment (customer_id, usage_id) WHERE usage_id <> id"
         ),
-        migrations.RunSQL("DROP INDEX IF EXISTS payment_by_session"),
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS payment_by_session"),
     ]
