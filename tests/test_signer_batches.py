@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import Customer
+from signing import activity
 from tests import signer_stage
 from tests.asked_payments import Account, Row, commit, follow_up
 from tests.signer_stage import COST
@@ -135,6 +136,28 @@ def test_whatever_was_written_before_a_batch_fetches_each_row_by_its_key() -> No
     for node in looks:
         assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), node
         assert node["Relation Name"] == "billing_budget" or "Filter" not in node, json.dumps(node)
+
+
+def test_payments_of_before_with_numbers_of_their_own_are_found_by_their_charges() -> None:
+    account = Account(10)
+    first = account.opening()
+    second = follow_up(first)
+    for row in (first, second, follow_up(second), account.opening()):
+        assert commit([row]) == ["committed"]
+    signer_stage.execute(
+        "SET session_replication_role = replica;"
+        # The last payment's number is nobody's charge, and that of the one before is the last one's.
+        " UPDATE signing_payment SET id = id + 1000 WHERE id ="
+        " (SELECT max(id) FROM signing_payment WHERE session_id = %s);"
+        " UPDATE signing_payment SET id = id + 1 WHERE id ="
+        " (SELECT max(id) FROM signing_payment WHERE session_id = %s AND id = usage_id);"
+        " SET session_replication_role = DEFAULT",
+        uuid.UUID(bytes=first["session"]),
+        uuid.UUID(bytes=first["session"]),
+    )
+    lines = activity.payments(account.owner.pk, uuid.UUID(bytes=first["session"]))
+    assert [line.payment.usage_id for line in lines] == [line.charge.id for line in lines]
+    assert [line.payment.id - line.charge.id for line in lines] == [1000, 1, 0]
 
 
 def _plan(notice: str) -> dict[str, Any]:
