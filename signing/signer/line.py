@@ -89,9 +89,10 @@ class Line:
         # A server that turns everybody away has enough to do.
         await asyncio.sleep(self._connecting_since + _SECONDS_BETWEEN_CONNECTIONS - time.monotonic())
         self._connecting_since = time.monotonic()
-        connection = self._connection = await self._connect()
+        connection = await self._connect()
+        self._socket = connection.fileno()
+        self._connection = connection
         try:
-            self._socket = connection.fileno()
             asyncio.get_running_loop().add_reader(self._socket, self._read, connection.pgconn)
             # Who connects and then hears nothing more would wait for ever.
             async with asyncio.timeout(_SECONDS_TO_BEGIN):

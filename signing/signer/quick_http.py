@@ -93,8 +93,8 @@ class QuickHttp(HttpToolsProtocol):
 
     def _start(self, payable: Payable, request: PlainRequest) -> None:
         if self._claim is None or request.head is not self._head:
-            self._head = request.head
             self._claim = payable.claim(self.client[0] if self.client else None, request.head.headers)
+            self._head = request.head
         self._is_asking = True
         # It runs at once until it waits for something, and mostly that is the commit.
         asked = payable.answer_payment(self._claim, request.body)
