@@ -69,6 +69,11 @@ def test_a_line_is_one_connection_that_prepares_a_statement_once_and_lives_throu
             with pytest.raises(error):
                 await database.ask(refused)
             assert await database.ask(ECHO, "again") == b"again"
+        with pytest.raises(DatabaseUnavailable):
+            await database.ask(b"COPY (SELECT 1) TO STDOUT")
+        assert await database.ask(ECHO, "after a stream") == b"after a stream"
+        assert await number_of(database) != number
+        number = await number_of(database)
         assert await database.ask(b"SELECT NULL") is None
         assert await database.ask(b"SELECT $1::bytea", b"\0\1") == b"\\x0001"
         prepared = b"SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT $1::text'"

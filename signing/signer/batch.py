@@ -17,7 +17,8 @@ from signing.signer.refusals import Unavailable
 
 logger = logging.getLogger(__name__)
 
-MOST_IN_ONE_CALL = 64
+# While so many are committed, the signer drafts the next ones: with all of 64 in one call it would have none left.
+MOST_IN_ONE_CALL = 32
 _MOST_WAITING = 1024
 _ENOUGH_FOR_A_CALL = 24
 _SECONDS_TO_GATHER = 0.005

@@ -16,6 +16,7 @@ type Connection = psycopg.AsyncConnection[Any]
 _CONNECTION_SECONDS = 0.5
 _SECONDS_TO_BEGIN = 1.5
 _SECONDS_BETWEEN_CONNECTIONS = 0.1
+_WITHOUT_END = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 
 
 class Line:
@@ -141,6 +142,8 @@ class Line:
                 return
             while result := pgconn.get_result():
                 self._result = self._result or result
+                if result.status in _WITHOUT_END:
+                    raise psycopg.OperationalError("no answer but a stream")
                 if pgconn.is_busy():
                     return
         except psycopg.Error:
