@@ -90,25 +90,27 @@ def test_a_payment_under_way_and_a_migration_that_makes_indexes_anew_let_each_ot
     migrating.close()
 
 
+def becomes(probe: Client, status: int) -> bool:
+    """Whether /readyz answers so within five seconds."""
+    deadline = time.monotonic() + 5
+    while probe.request("GET", "/readyz").status != status and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return probe.request("GET", "/readyz").status == status
+
+
 @pytest.mark.parametrize("right", [f"EXECUTE ON {COMMIT_FUNCTION}", "SELECT ON signing_stop"], ids=["commit", "stops"])
 def test_a_signer_without_a_right_that_payments_need_is_not_ready(stage: Stage, right: str) -> None:
     probe = Client(stage.url, None)
 
-    def becomes(status: int) -> bool:
-        deadline = time.monotonic() + 5
-        while probe.request("GET", "/readyz").status != status and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return probe.request("GET", "/readyz").status == status
-
-    assert becomes(200)
+    assert becomes(probe, 200)
     execute(f"REVOKE {right} FROM clearinghouse_signer")
     try:
-        assert becomes(503)
+        assert becomes(probe, 503)
         answer = probe.request("GET", "/readyz")
         assert (answer.code, answer.headers["retry-after"]) == ("database_unfit", "1")
     finally:
         execute(f"GRANT {right} TO clearinghouse_signer")
-    assert becomes(200)
+    assert becomes(probe, 200)
 
 
 def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_may_still_read() -> None:
@@ -118,22 +120,16 @@ def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_ma
         client, _ = stage.gateway(dollars_nano=10**12)
         probe = Client(stage.url, None)
 
-        def becomes(status: int) -> bool:
-            deadline = time.monotonic() + 5
-            while probe.request("GET", "/readyz").status != status and time.monotonic() < deadline:
-                time.sleep(0.1)
-            return probe.request("GET", "/readyz").status == status
-
         assert client.pay(orchestrator=offer(), type="fixed").status == 200
         line.upstream = ("127.0.0.1", 1)
         execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND starts_with(query, 'SELECT signing_commit_payments($1')"
         )
-        assert becomes(503)
+        assert becomes(probe, 503)
         assert client.pay(orchestrator=offer(), type="fixed").code == "database_unavailable"
         line.upstream = upstream
-        assert becomes(200)
+        assert becomes(probe, 200)
         assert client.pay(orchestrator=offer(), type="fixed").status == 200
 
 
