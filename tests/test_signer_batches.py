@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from accounts.models import Customer
 from signing import activity
@@ -75,6 +75,19 @@ def with_shared_ticket_params() -> list[Row]:
     ]
 
 
+def with_ticket_params_of_two_senders() -> list[Row]:
+    account, other = Account(10), Account(10)
+    opened = [account.opening(), account.opening(sender="0x" + "cd" * 20, first_nonce=7), other.opening()]
+    assert commit(opened) == ["committed"] * 3
+    shared, of_another = opened[0]["rand_hash"], opened[1]["rand_hash"]
+    return [
+        follow_up(opened[0], rand_hash=of_another),
+        follow_up(opened[1], rand_hash=shared, first_nonce=1),
+        follow_up(opened[2], rand_hash=of_another, first_nonce=1),
+        other.opening(rand_hash=of_another, first_nonce=2),
+    ]
+
+
 def with_every_refusal() -> list[Row]:
     account, frozen, revoked, other, empty = Account(10), Account(10), Account(10), Account(10), Account(0)
     late, looking, good = Account(10), Account(10), Account(10)
@@ -104,6 +117,7 @@ def with_every_refusal() -> list[Row]:
         with_more_than_the_wallet_holds,
         with_one_opening_twice,
         with_shared_ticket_params,
+        with_ticket_params_of_two_senders,
         with_every_refusal,
     ],
 )
@@ -130,12 +144,23 @@ def test_whatever_was_written_before_a_batch_fetches_each_row_by_its_key() -> No
     finally:
         connection.close()
     looks = [node for plan in plans for node in _nodes(plan) if "Scan" in node["Node Type"] and "Relation Name" in node]
-    assert {"signing_payment", "signing_session", "signing_nonce", "billing_wallet", "accounts_apikey"} <= {
+    assert {"signing_payment", "signing_session", "billing_wallet", "accounts_apikey"} <= {
         node["Relation Name"] for node in looks
     }
     for node in looks:
         assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), node
         assert node["Relation Name"] == "billing_budget" or "Filter" not in node, json.dumps(node)
+
+
+def test_the_database_itself_takes_no_nonce_of_a_sender_twice() -> None:
+    account = Account(10)
+    row = account.opening()
+    assert commit([row]) == ["committed"]
+    again = "INSERT INTO signing_payment SELECT (jsonb_populate_record(p, '{\"id\": 7}')).* FROM signing_payment p"
+    with pytest.raises(IntegrityError, match="payment_by_nonce"):
+        signer_stage.execute(again)
+    with pytest.raises(IntegrityError, match="INSERT of signing_nonce refused"):
+        signer_stage.execute("INSERT INTO signing_nonce VALUES (%s, %s, 1)", row["sender"], row["rand_hash"])
 
 
 def test_payments_of_before_with_numbers_of_their_own_are_found_by_their_charges() -> None:
@@ -172,7 +197,8 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def check_the_books() -> None:
-    """Wallets fell by the charges, every charge has its payment, and sessions stand where their last payment does."""
+    """Wallets fell by the charges, every charge has its payment, sessions stand where their last payment does, and no
+    nonce is in two payments."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (SELECT sum(amount_nano_usd) FROM billing_walletentry) - (SELECT sum(charge_nano_usd)"
@@ -183,7 +209,8 @@ def check_the_books() -> None:
             " WHERE p.session_id = s.id ORDER BY id DESC LIMIT 1) p ON true"
             " WHERE (s.sender_nonce, s.recipient_rand_hash)"
             " IS DISTINCT FROM (p.first_nonce + p.tickets - 1, p.recipient_rand_hash)),"
-            " (SELECT count(*) FROM signing_nonce n WHERE last_nonce <> (SELECT max(first_nonce + tickets - 1)"
-            " FROM signing_payment p WHERE p.recipient_rand_hash = n.recipient_rand_hash))"
+            " (SELECT count(*) FROM signing_payment p JOIN signing_payment q"
+            " ON q.sender = p.sender AND q.recipient_rand_hash = p.recipient_rand_hash AND q.id <> p.id"
+            " AND q.first_nonce BETWEEN p.first_nonce AND p.first_nonce + p.tickets - 1)"
         )
         assert cursor.fetchone() == (0, 0, 0, 0)

@@ -44,22 +44,19 @@ LEFT JOIN LATERAL (
     WHERE asked.presented IS NOT NULL AND customer_id = asked.customer AND id = asked.session LIMIT 1
 ) held ON true
 LEFT JOIN LATERAL (
-    SELECT last_nonce FROM signing_nonce
-    WHERE asked.presented IS NOT NULL AND sender = asked.sender AND recipient_rand_hash = asked.rand_hash LIMIT 1
-) counter ON true
-LEFT JOIN LATERAL (
-    SELECT 1 FROM signing_payment
-    WHERE asked.presented IS NULL AND recipient_rand_hash = asked.rand_hash LIMIT 1
-) used ON true
+    SELECT sender, first_nonce + tickets - 1 AS last_nonce FROM signing_payment
+    WHERE recipient_rand_hash = asked.rand_hash ORDER BY first_nonce DESC LIMIT 1
+) newest ON true
 WHERE NOT coalesce(
     asked.tickets > 0 AND asked.customer <> ALL (p_apart)
     AND asked.rand_hash <> ALL (ARRAY(SELECT rand_hash FROM asked GROUP BY sender, rand_hash HAVING count(*) > 1))
     AND asked.session <> ALL (ARRAY(SELECT session FROM asked GROUP BY customer, session HAVING count(*) > 1))
     AND asked.at BETWEEN clock_us - 3000000 AND clock_us + 500000
-    AND coalesce(counter.last_nonce, 0) < asked.first_nonce
-    -- An opening whose ticket parameters were used before may be a repeat, and only then is there a counter of them.
-    AND CASE WHEN asked.presented IS NULL THEN asked.expected IS NULL AND used IS NULL ELSE
-        held.sender = asked.sender AND held.sequence = asked.expected
+    AND coalesce(newest.last_nonce, 0) < asked.first_nonce
+    -- An opening whose ticket parameters were used before may be a repeat; those of another sender count by themselves.
+    AND CASE WHEN asked.presented IS NULL THEN asked.expected IS NULL AND newest.sender IS NULL ELSE
+        coalesce(newest.sender, asked.sender) = asked.sender
+        AND held.sender = asked.sender AND held.sequence = asked.expected
         AND held.balance_wei = asked.expected_balance
         AND (extract(epoch FROM held.last_update) * 1000000)::bigint = asked.expected_at
         AND (held.sequence <> asked.presented + 1 OR held.last_digest <> asked.digest)
@@ -84,14 +81,6 @@ WITH paid AS MATERIALIZED (
     SELECT asked.*, usages[ordinality] AS usage_id, first_nonce + tickets - 1 AS last_nonce,
            'epoch'::timestamptz + at * interval '1 microsecond' AS moment
     FROM unnest(plain) WITH ORDINALITY AS asked WHERE usages[ordinality] IS NOT NULL
-), first_counted AS (
-    INSERT INTO signing_nonce (sender, recipient_rand_hash, last_nonce)
-    SELECT sender, rand_hash, last_nonce FROM paid WHERE presented IS NULL
-), counted AS (
-    INSERT INTO signing_nonce (sender, recipient_rand_hash, last_nonce)
-    SELECT sender, rand_hash, last_nonce FROM paid WHERE presented IS NOT NULL
-    ON CONFLICT (sender, recipient_rand_hash) DO UPDATE
-        SET last_nonce = excluded.last_nonce, touched_at = clock_timestamp()
 ), opened AS (
     INSERT INTO signing_session (
         customer_id, id, api_key_id, sender, orchestrator, orchestrator_url, recipient, app, kind, manifest_id,
@@ -154,8 +143,9 @@ END $$;
 -- say, shares neither session nor ticket parameters with another, and all together fit the wallet and the caps on
 -- fresh money. Whatever is left is judged one after the other.
 --
--- Locks are taken in one order by every process: wallets by customer, then nonce counters by key. A wallet's lock
--- guards the sessions of its customer. One clock decides: the caller proposes the moment (`at`) in this database's
+-- Locks are taken in one order by every process: wallets by customer, then ticket parameters by key. A wallet's lock
+-- guards the sessions of its customer, that of a sender and a recipient rand hash the nonces of theirs: the last one is
+-- that of the newest payment. One clock decides: the caller proposes the moment (`at`) in this database's
 -- time, and a proposal that is further from it than a payment may wait is refused.
 CREATE OR REPLACE FUNCTION signing_commit_payments(
     p_payments signing_asked_payment[], p_rules jsonb DEFAULT '{}'
@@ -186,10 +176,10 @@ BEGIN
         WHERE customer_id = ANY (ARRAY(SELECT DISTINCT customer FROM unnest(p_payments)))
         ORDER BY customer_id FOR NO KEY UPDATE
     ) locked;
-    PERFORM pg_advisory_xact_lock(counters.key) FROM (
+    PERFORM pg_advisory_xact_lock(nonces.key) FROM (
         SELECT DISTINCT hashtextextended(sender || encode(rand_hash, 'hex'), 0) AS key
         FROM unnest(p_payments) ORDER BY key
-    ) counters;
+    ) nonces;
 
     IF has_fresh THEN
         SELECT jsonb_object_agg(recipient, signing_counted_here(recipient)) INTO counted
@@ -247,8 +237,8 @@ BEGIN
             END IF;
         END IF;
 
-        SELECT last_nonce INTO counter FROM signing_nonce
-        WHERE sender = p.sender AND recipient_rand_hash = p.rand_hash;
+        SELECT first_nonce + tickets - 1 INTO counter FROM signing_payment
+        WHERE recipient_rand_hash = p.rand_hash AND sender = p.sender ORDER BY first_nonce DESC LIMIT 1;
         counter := coalesce(counter, 0);
         IF p.tickets = 0 OR counter >= p.first_nonce
            OR ROW (held.sequence, held.balance_wei, (extract(epoch FROM held.last_update) * 1000000)::bigint)
@@ -292,10 +282,6 @@ BEGIN
         END IF;
 
         moment := 'epoch'::timestamptz + p.at * interval '1 microsecond';
-        INSERT INTO signing_nonce AS n (sender, recipient_rand_hash, last_nonce)
-        VALUES (p.sender, p.rand_hash, p.first_nonce + p.tickets - 1)
-        ON CONFLICT (sender, recipient_rand_hash) DO UPDATE
-            SET last_nonce = excluded.last_nonce, touched_at = clock_timestamp();
         IF p.presented IS NULL THEN
             INSERT INTO signing_session (
                 customer_id, id, api_key_id, sender, orchestrator, orchestrator_url, recipient, app, kind,
