@@ -128,8 +128,8 @@ END $$;
 -- "room": how much fresh money this call may send it, "first": true where nobody is known to have paid it before}},
 -- "has_first": there where any of them has that}.
 -- A payment of zero tickets only looks: it answers as a repeat or with the row, and writes nothing.
--- Returns NULL when all are committed and no fresh money was at hand, else {"results": one for each payment,
--- "fresh": {address: nano-dollars of fresh money sent}}. A result is one of
+-- Returns NULL when all are committed and no fresh money was at hand, else (and for none) {"results": one for each
+-- payment, "fresh": {address: nano-dollars of fresh money sent}}. A result is one of
 --   {"outcome": "committed"}
 --   {"outcome": "repeat", "answer": <the stored answer>}          asked and charged before
 --   {"outcome": "stale", "last_nonce", ...}                       the caller worked from old values; here are the true ones
@@ -156,13 +156,16 @@ SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     plain bigint[] := '{}';
-    p record;
+    p signing_asked_payment;
+    place int := 0;
     held signing_session;
+    newest record;
     counter bigint;
     debit record;
     moment timestamptz;
     clock_us bigint;
     results jsonb[] := '{}';
+    committed int := 0;
     has_fresh boolean;
     apart bigint[] := '{}';
     counted jsonb := '{}';
@@ -171,16 +174,23 @@ BEGIN
     IF cardinality(p_payments) > 64 THEN
         RAISE EXCEPTION 'at most 64 payments in one call' USING ERRCODE = 'program_limit_exceeded';
     END IF;
-    SELECT coalesce(bool_or(fresh_nano_usd > 0), false) INTO has_fresh FROM (
-        SELECT fresh_nano_usd FROM billing_wallet
-        WHERE customer_id = ANY (ARRAY(SELECT DISTINCT customer FROM unnest(p_payments)))
-        ORDER BY customer_id FOR NO KEY UPDATE
-    ) locked;
-    PERFORM pg_advisory_xact_lock(nonces.key) FROM (
-        SELECT DISTINCT hashtextextended(sender || encode(rand_hash, 'hex'), 0) AS key
-        FROM unnest(p_payments) ORDER BY key
-    ) nonces;
+    IF cardinality(p_payments) = 1 THEN
+        p := p_payments[1];
+        SELECT fresh_nano_usd > 0 INTO has_fresh FROM billing_wallet WHERE customer_id = p.customer FOR NO KEY UPDATE;
+        PERFORM pg_advisory_xact_lock(hashtextextended(p.sender || encode(p.rand_hash, 'hex'), 0));
+    ELSE
+        SELECT bool_or(fresh_nano_usd > 0) INTO has_fresh FROM (
+            SELECT fresh_nano_usd FROM billing_wallet
+            WHERE customer_id = ANY (ARRAY(SELECT customer FROM unnest(p_payments)))
+            ORDER BY customer_id FOR NO KEY UPDATE
+        ) locked;
+        PERFORM pg_advisory_xact_lock(nonces.key) FROM (
+            SELECT DISTINCT hashtextextended(sender || encode(rand_hash, 'hex'), 0) AS key
+            FROM unnest(p_payments) ORDER BY key
+        ) nonces;
+    END IF;
 
+    has_fresh := coalesce(has_fresh, false);
     IF has_fresh THEN
         SELECT jsonb_object_agg(recipient, signing_counted_here(recipient)) INTO counted
         FROM (SELECT DISTINCT recipient FROM unnest(p_payments) WHERE recipient IS NOT NULL) payees;
@@ -203,13 +213,17 @@ BEGIN
         END IF;
     END IF;
 
-    FOR p IN SELECT * FROM unnest(p_payments) WITH ORDINALITY AS payments ORDER BY ordinality LOOP
-        IF p.ordinality = ANY (plain) THEN
+    FOREACH p IN ARRAY p_payments LOOP
+        place := place + 1;
+        IF place = ANY (plain) THEN
             results := results || '{"outcome": "committed"}'::jsonb;
+            committed := committed + 1;
             CONTINUE;
         END IF;
         held := NULL;
-        IF p.presented IS NULL THEN
+        SELECT sender, first_nonce + tickets - 1 AS last_nonce INTO newest FROM signing_payment
+        WHERE recipient_rand_hash = p.rand_hash ORDER BY first_nonce DESC LIMIT 1;
+        IF p.presented IS NULL AND newest.sender IS NOT NULL THEN
             -- The same opening asked again within two minutes, and not yet continued: its answer was lost.
             SELECT s.* INTO held FROM signing_payment paid
             JOIN signing_session s ON s.customer_id = paid.customer_id AND s.id = paid.session_id
@@ -222,7 +236,7 @@ BEGIN
                     'outcome', 'repeat', 'answer', convert_from(held.last_answer, 'UTF8'));
                 CONTINUE;
             END IF;
-        ELSE
+        ELSIF p.presented IS NOT NULL THEN
             SELECT * INTO held FROM signing_session WHERE customer_id = p.customer AND id = p.session;
             IF NOT FOUND THEN
                 results := results || jsonb_build_object('outcome', 'refused', 'code', 'unknown_session');
@@ -237,8 +251,11 @@ BEGIN
             END IF;
         END IF;
 
-        SELECT first_nonce + tickets - 1 INTO counter FROM signing_payment
-        WHERE recipient_rand_hash = p.rand_hash AND sender = p.sender ORDER BY first_nonce DESC LIMIT 1;
+        counter := newest.last_nonce;
+        IF newest.sender <> p.sender THEN
+            SELECT first_nonce + tickets - 1 INTO counter FROM signing_payment
+            WHERE recipient_rand_hash = p.rand_hash AND sender = p.sender ORDER BY first_nonce DESC LIMIT 1;
+        END IF;
         counter := coalesce(counter, 0);
         IF p.tickets = 0 OR counter >= p.first_nonce
            OR ROW (held.sequence, held.balance_wei, (extract(epoch FROM held.last_update) * 1000000)::bigint)
@@ -271,7 +288,7 @@ BEGIN
                 CONTINUE;
             END IF;
         END IF;
-        SELECT * INTO debit FROM billing_debit(
+        debit := billing_debit(
             p.customer, p.api_key, p.session, p.label, p.kind, p.recipient, p.tickets::int, 'ticket',
             p.billed_units::numeric, p.fee_wei::numeric, p.cost_wei::numeric, p.rate, p.markup_bps::int,
             coalesce((p_rules -> 'recipients' -> p.recipient ->> 'promo')::boolean, false));
@@ -317,13 +334,17 @@ BEGIN
         IF has_fresh THEN
             PERFORM signing_count_fresh(ARRAY[p.customer], ARRAY[debit.usage_id]);
         END IF;
-        results := results || jsonb_build_object('outcome', 'committed');
+        results := results || '{"outcome": "committed"}'::jsonb;
+        committed := committed + 1;
     END LOOP;
     IF p_rules ? 'has_first' THEN
         INSERT INTO signing_recipientseen (recipient)
         SELECT DISTINCT recipient FROM unnest(p_payments) WITH ORDINALITY AS payments
         WHERE (p_rules -> 'recipients' -> recipient ->> 'first')::boolean AND results[ordinality] ->> 'outcome' = 'committed'
         ORDER BY recipient ON CONFLICT DO NOTHING;
+    END IF;
+    IF committed > 0 AND committed = place AND NOT has_fresh THEN
+        RETURN NULL;
     END IF;
     RETURN jsonb_build_object('results', to_jsonb(results), 'fresh', (
         SELECT coalesce(jsonb_object_agg(key, signing_counted_here(key) - value::bigint), '{}')
