@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import F, Q, QuerySet
 
@@ -11,14 +11,12 @@ from billing.models import Usage
 from billing.usage import SourceSum
 from signing import sender_keys
 from signing.models import ChainSnapshot, Payment, Redemption, Refusal, SignerSession
+from signing.newest_sessions import newest_sessions
 
 # A gateway of live video pays every few seconds; one that was silent for this long is not called live.
 LIVE = timedelta(seconds=60)
 # TicketBroker.ticketValidityPeriod: a ticket can be redeemed while creationRound + 2 > current round.
 TICKET_VALIDITY_ROUNDS = 2
-
-# All sessions are newer. The index by opening time is for queries that say so: see newest_sessions.
-_BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Among what signers noted, what they call a payment made again because its first answer was lost.
 CHARGED_ANEW = "charged_anew"
@@ -101,15 +99,7 @@ def sessions(
     limit: int,
 ) -> list[SessionLine]:
     """Sessions opened from `since` on, newest first, after the one named by `before`."""
-    found = newest_sessions(customer_id).select_related("api_key")
-    if since is not None:
-        found = found.filter(opened_at__gte=since)
-    if api_key_id is not None:
-        found = found.filter(api_key_id=api_key_id)
-    if before is not None:
-        opened, session_id = before
-        found = found.filter(Q(opened_at__lt=opened) | Q(opened_at=opened, id__lt=session_id))
-    rows = list(found[:limit])
+    rows = newest_sessions(customer_id, limit=limit, now=now, since=since, api_key_id=api_key_id, before=before)
     sums = usage.by_source(customer_id, [row.id for row in rows])
     recent = usage.lately(customer_id, since=now - LIVE, limit=1_000)
     return [
@@ -120,12 +110,6 @@ def sessions(
         )
         for row in rows
     ]
-
-
-def newest_sessions(customer_id: int) -> QuerySet[SignerSession]:
-    """A customer's sessions, the last opened first, by their index."""
-    found = SignerSession.objects.filter(customer_id=customer_id, opened_at__gt=_BEFORE_ALL)
-    return found.order_by("-opened_at", "-id")
 
 
 def session(customer_id: int, session_id: uuid.UUID, *, now: datetime) -> SessionLine | None:

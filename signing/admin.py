@@ -16,9 +16,9 @@ from accounts.models import Customer
 from billing import usage
 from billing.admin import EndlessAdmin, ReadOnlyAdmin, dollars, ether, shortened, when
 from billing.models import TopUp
-from signing import activity
 from signing import price_admin as price_admin
 from signing.models import ChainEvent, Redemption, SignerSession, TreasuryTransaction
+from signing.newest_sessions import newest_sessions
 
 _SHOWN = 10
 
@@ -188,7 +188,7 @@ def _of_customer(customer_id: int) -> dict[str, Any]:
     """The last rows of everything that belongs to a customer."""
     return {
         "charges": list(usage.charges(customer_id)[:_SHOWN]),
-        "sessions": list(activity.newest_sessions(customer_id)[:_SHOWN]),
+        "sessions": newest_sessions(customer_id, limit=_SHOWN, now=timezone.now()),
         "redemptions": list(
             Redemption.objects.filter(customer_id=customer_id).select_related("event").order_by("-seen_at")[:_SHOWN]
         ),

@@ -52,9 +52,14 @@ def psp(provider: Psp, settings: Any) -> Psp:
     return provider
 
 
-def opened(payer: Customer, key: ApiKey, *, app: str = "daydream", ago: timedelta = timedelta()) -> uuid.UUID:
-    """A session of the signer, as its commit leaves it."""
-    session_id, at = uuid.uuid4(), timezone.now() - ago
+def opened(
+    payer: Customer, key: ApiKey, *, app: str = "daydream", ago: timedelta = timedelta(), at_random: bool = False
+) -> uuid.UUID:
+    """A session of the signer, as its commit leaves it; `at_random` was numbered so, as sessions of before were."""
+    at = timezone.now() - ago
+    session_id = uuid.uuid4()
+    if not at_random:
+        session_id = uuid.UUID(f"{int(at.timestamp() * 1000):012x}7{session_id.hex[13:]}")
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO signing_session VALUES (%s, %s, %s, %s, %s, 'https://orch:8935', %s, %s, 'live', 'm', 3,"
@@ -78,8 +83,11 @@ def paid(payer: Customer, key: ApiKey, session_id: uuid.UUID, *, tickets: int = 
         cursor.execute(
             "INSERT INTO signing_payment (customer_id, session_id, usage_id, sender, recipient, recipient_rand_hash,"
             " first_nonce, tickets, face_value_wei, win_prob, creation_round, creation_round_block_hash)"
-            " VALUES (%s, %s, %s, %s, %s, '\\xaa', 7, %s, %s, %s, 3400, '\\xbb')",
-            [payer.pk, session_id, usage_id, "0x" + "5e" * 20, ORCHESTRATOR, tickets, face_value, ONE_IN_TEN_MILLION],
+            " VALUES (%s, %s, %s, %s, %s, uuid_send(%s), 7, %s, %s, %s, 3400, '\\xbb')",
+            [
+                *(payer.pk, session_id, usage_id, "0x" + "5e" * 20, ORCHESTRATOR),
+                *(uuid.uuid4(), tickets, face_value, ONE_IN_TEN_MILLION),
+            ],
         )
     return int(usage_id)
 
@@ -210,13 +218,16 @@ def test_the_overview_says_what_is_left_and_how_long_it_lasts(member: Client, pa
 
 
 @pytest.mark.django_db
-def test_sessions_can_be_paged_and_filtered_by_key_and_time(member: Client, payer: Customer) -> None:
+@pytest.mark.parametrize("numbered_by_time", [0, 12, 28, 40])
+def test_sessions_can_be_paged_and_filtered_by_key_and_time(
+    member: Client, payer: Customer, numbered_by_time: int
+) -> None:
     builders.top_up(payer, 100)
     one, two = builders.api_key(payer), builders.api_key(payer)
     for n in range(30):
-        opened(payer, one, app=f"app-{n:02}", ago=timedelta(minutes=n))
+        opened(payer, one, app=f"app-{n:02}", ago=timedelta(minutes=n), at_random=n >= numbered_by_time)
     opened(payer, two, app="from-the-other-key")
-    opened(payer, one, app="last-week", ago=timedelta(days=3))
+    opened(payer, one, app="last-week", ago=timedelta(days=3), at_random=numbered_by_time < 40)
     first = member.get("/usage/").content.decode()
     older = re.search(r'href="(\?[^"]*before[^"]*)"', first)
     assert older
