@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -25,8 +27,8 @@ from signing.signer.stops import Stops
 
 logger = logging.getLogger(__name__)
 
-_TICK_SECONDS = 0.5
-_TICKS_BETWEEN_NOTES = 10
+_ROUND_SECONDS = 0.5
+_ROUNDS_BETWEEN_NOTES = 10
 # A commit of no payments, and the rights that a payment needs before it.
 _ABLE = """
     SELECT signing_commit_payments('{}') IS NOT NULL AND (
@@ -50,10 +52,12 @@ _READ = [
     "billing_markup",
 ]
 
+type Chore = Callable[[], Awaitable[None]]
+
 
 @dataclass(kw_only=True)
 class House:
-    """Opens the database and the batch; keeps what payments go by up to date, one after the other.
+    """Opens the database and the batch; keeps what payments go by up to date.
 
     A payment that would look for itself would start all of it at once, and wait behind it.
     """
@@ -99,7 +103,7 @@ class House:
 
         Anybody may ask, so the database is asked twice a second at most.
         """
-        if time.monotonic() - self._checked_at > _TICK_SECONDS:
+        if time.monotonic() - self._checked_at > _ROUND_SECONDS:
             await self.database.check()
             await self._check_database()
             self._checked_at = time.monotonic()
@@ -116,22 +120,34 @@ class House:
             raise Unavailable("database_unfit", "the database lacks what a payment needs, or refuses it to the signer")
 
     async def _keep(self) -> None:
-        tick = 0
-        while True:
+        """One thing at a time with a pause after each: a payment that comes meanwhile waits behind one at most."""
+        rules: Sequence[Chore] = (
+            self.price_rules.renew,
+            self.stops.keep,
+            self.recipients.keep,
+            self.authentication.keep,
+            self._keep_rate,
+        )
+        notes: Sequence[Chore] = (
+            self.database.measure_clock,
+            self.authentication.note_use,
+            self.introductions.write,
+            self.refusal_notes.write,
+        )
+        for number in itertools.count():
+            chores = (*notes, *rules) if number % _ROUNDS_BETWEEN_NOTES == 0 else rules
             try:
-                if tick % _TICKS_BETWEEN_NOTES == 0 or not self.database.knows_the_time:
+                if not self.database.knows_the_time:
                     await self.database.measure_clock()
-                    await self.authentication.note_use()
-                    await self.introductions.write()
-                    await self.refusal_notes.write()
-                await self.price_rules.renew()
-                await self.stops.keep()
-                await self.recipients.keep()
-                await self.authentication.keep()
-                await self.rates.row_of(self.chain.view().rate)
-            except (Unavailable, ChainUnavailable):
-                pass  # the next tick tries again, and a payment that needs it says so itself
-            except Exception:
-                logger.exception("housekeeping failed")
-            tick += 1
-            await asyncio.sleep(_TICK_SECONDS)
+                for chore in chores:
+                    await chore()
+                    await asyncio.sleep(_ROUND_SECONDS / len(chores))
+            except Exception as error:
+                # The next round tries again, and a payment that needs it says so itself.
+                if not isinstance(error, Unavailable):
+                    logger.exception("housekeeping failed")
+                await asyncio.sleep(_ROUND_SECONDS)
+
+    async def _keep_rate(self) -> None:
+        with contextlib.suppress(ChainUnavailable):
+            await self.rates.row_of(self.chain.view().rate)

@@ -4,22 +4,22 @@ Started with a job as JSON in its one argument; says `ready` when its requests a
 standard input, and prints its report as JSON.
 """
 
-import asyncio
 import base64
 import hashlib
 import json
 import os
+import select
+import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-import uvloop
+from typing import Any
 
 _FACE_VALUE_WEI = 10**14
 _EV_WEI = _FACE_VALUE_WEI // 1000  # all but a trillionth
+_MOST_BYTES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,54 +40,47 @@ class Job:
 
 @dataclass(slots=True)
 class Run:
-    """What goes on: the requests not sent yet, and what came back."""
+    """What came back."""
 
-    waiting: deque[bytes]
-    outstanding: int
-    done: asyncio.Event
     statuses: Counter[bytes] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
 
-    def take(self, status: bytes, body: bytes, seconds: float) -> None:
-        self.statuses[status] += 1
-        self.latencies.append(seconds)
-        if status == b"200":
-            self.answers.append(body)
-        self.outstanding -= 1
-        if not self.outstanding:
-            self.done.set()
 
-
-class Line(asyncio.Protocol):
+class Line:
     """One keep-alive connection with one request at a time."""
 
-    def __init__(self, run: Run, when_free: Callable[["Line"], None]) -> None:
+    def __init__(self, port: int, run: Run) -> None:
         self._run = run
-        self._when_free = when_free
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self._since = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self.fileno = self._socket.fileno
 
     def ask(self, request: bytes, since: float) -> None:
         self._since = since
-        self._transport.write(request)
+        self._socket.sendall(request)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+    def hear(self) -> bool:
+        """Whether the answer came to its end."""
+        data = self._socket.recv(_MOST_BYTES)
+        if not data:
+            sys.exit("the signer closed a connection")
+        if self._buffer:
+            data = self._buffer + data
+        head, found, rest = data.partition(b"\r\n\r\n")
         # The signer's last header is the length.
         if not found or len(rest) < int(head[head.rindex(b":") + 1 :]):
-            return
+            self._buffer = data
+            return False
         self._buffer = b""
-        self._run.take(head[9:12], rest, time.perf_counter() - self._since)
-        self._when_free(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._run.outstanding:
-            sys.exit("the signer closed a connection")
+        run, status = self._run, head[9:12]
+        run.latencies.append(time.perf_counter() - self._since)
+        run.statuses[status] += 1
+        if status == b"200":
+            run.answers.append(rest)
+        return True
 
 
 def requests_of(job: Job) -> deque[bytes]:
@@ -109,48 +102,50 @@ def requests_of(job: Job) -> deque[bytes]:
     return made
 
 
-async def closed_loop(job: Job, run: Run) -> None:
+class Lines:
+    """All connections, spread over the ports."""
+
+    def __init__(self, job: Job, run: Run) -> None:
+        self.all = [Line(job.ports[number % len(job.ports)], run) for number in range(job.connections)]
+        self._by_number = {line.fileno(): line for line in self.all}
+        self._poll = select.epoll()
+        for number in self._by_number:
+            self._poll.register(number, select.EPOLLIN)
+
+    def answered(self, seconds: float = -1) -> Iterator[Line]:
+        """Waits so long for something to come, for ever if that is negative; tells whose answers are complete then."""
+        for number, _ in self._poll.poll(seconds):
+            line = self._by_number[number]
+            if line.hear():
+                yield line
+
+
+def closed_loop(lines: Lines, requests: deque[bytes]) -> None:
     """Every connection asks again as soon as it is answered."""
+    outstanding = len(requests)
+    for line in lines.all[:outstanding]:
+        line.ask(requests.popleft(), time.perf_counter())
+    while outstanding:
+        for line in lines.answered():
+            outstanding -= 1
+            if requests:
+                line.ask(requests.popleft(), time.perf_counter())
 
-    def go_on(line: Line) -> None:
-        if run.waiting:
-            line.ask(run.waiting.popleft(), time.perf_counter())
 
-    for line in await _connect(job, run, go_on):
-        go_on(line)
-    await run.done.wait()
-
-
-async def open_loop(job: Job, run: Run) -> None:
+def open_loop(lines: Lines, requests: deque[bytes], *, rate: int) -> None:
     """Requests come at their rate whether answers do or not; waiting for a free connection counts as latency."""
-    free: deque[Line] = deque()
-    due: deque[tuple[bytes, float]] = deque()
-
-    def go_on(line: Line) -> None:
-        if due:
-            line.ask(*due.popleft())
-        else:
+    free, due = deque(lines.all), deque[tuple[bytes, float]]()
+    outstanding, start, sent = len(requests), time.perf_counter(), 0
+    while outstanding:
+        pause = -1.0
+        while requests and (pause := start + sent / rate - time.perf_counter()) <= 0:
+            due.append((requests.popleft(), time.perf_counter()))
+            sent += 1
+        while free and due:
+            free.popleft().ask(*due.popleft())
+        for line in lines.answered(pause if requests else -1):
+            outstanding -= 1
             free.append(line)
-
-    free.extend(await _connect(job, run, go_on))
-    start = time.perf_counter()
-    for number in range(job.requests):
-        moment = start + number / job.rate
-        if (pause := moment - time.perf_counter()) > 0:
-            await asyncio.sleep(pause)
-        due.append((run.waiting.popleft(), time.perf_counter()))
-        if free:
-            go_on(free.popleft())
-    await run.done.wait()
-
-
-async def _connect(job: Job, run: Run, when_free: Callable[[Line], None]) -> list[Line]:
-    loop = asyncio.get_running_loop()
-    made = [
-        await loop.create_connection(lambda: Line(run, when_free), "127.0.0.1", job.ports[number % len(job.ports)])
-        for number in range(job.connections)
-    ]
-    return [line for _, line in made]
 
 
 def tickets_of(answers: Sequence[bytes]) -> list[tuple[str, int, int]]:
@@ -180,12 +175,16 @@ def percentile(latencies: Sequence[float], share: float) -> float:
     return sorted(latencies)[min(len(latencies) - 1, int(len(latencies) * share))]
 
 
-async def perform(job: Job) -> dict[str, Any]:
-    run = Run(waiting=requests_of(job), outstanding=job.requests, done=asyncio.Event())
+def perform(job: Job) -> dict[str, Any]:
+    run, requests = Run(), requests_of(job)
+    lines = Lines(job, run)
     print("ready", flush=True)
     sys.stdin.readline()
     start, cpu = time.perf_counter(), time.process_time()
-    await (open_loop if job.rate else closed_loop)(job, run)
+    if job.rate:
+        open_loop(lines, requests, rate=job.rate)
+    else:
+        closed_loop(lines, requests)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     issued = tickets_of(run.answers[job.forget :])
     return {
@@ -205,7 +204,7 @@ def main() -> None:
     import django
 
     django.setup()
-    print(json.dumps(uvloop.run(perform(Job(**json.loads(sys.argv[1]))))), flush=True)
+    print(json.dumps(perform(Job(**json.loads(sys.argv[1])))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """One signer in a process of its own, as production starts it, on a chain that is held still."""
 
+import json
 import logging.config
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import django
 
 STATEMENTS = "/statements"
+# Asked first, the signer begins to note how long it works on each payment; asked again, it tells and stops.
+SECONDS_OF_EACH = "/seconds-of-each"
 
 
 def main(port: int) -> None:
@@ -42,12 +46,29 @@ def main(port: int) -> None:
     for way in ("fetch", "ask"):
         setattr(Database, way, counted(getattr(Database, way)))
 
+    seconds: list[float] = []
+
+    async def timed(claim: Any, body: bytes) -> Any:
+        since = time.perf_counter()
+        answer = await signer.answer_payment(claim, body)
+        seconds.append(time.perf_counter() - since)
+        return answer
+
+    def tell_seconds() -> bytes:
+        is_noting = application.answer_payment is timed  # type: ignore[attr-defined]
+        application.answer_payment = signer.answer_payment if is_noting else timed  # type: ignore[attr-defined]
+        told = json.dumps(seconds).encode()
+        seconds.clear()
+        return told
+
+    asked = {STATEMENTS: lambda: b"%d" % statements, SECONDS_OF_EACH: tell_seconds}
+
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope.get("path") != STATEMENTS:
-            await signer(scope, receive, send)
-        else:
+        if tell := asked.get(scope.get("path")):
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"%d" % statements})
+            await send({"type": "http.response.body", "body": tell()})
+        else:
+            await signer(scope, receive, send)
 
     # The shortcut looks for the signer's own answers.
     application.claim = signer.claim  # type: ignore[attr-defined]
