@@ -289,9 +289,12 @@ def main() -> int:
     django.setup()
     from django.core.management import call_command
 
+    from tests.bench import growth
+
     try:
         call_command("migrate", verbosity=0)
         _check_durability()
+        growth.wear_in()
         bench = Bench(library=_signing())
         try:
             _all(bench)
