@@ -4,7 +4,8 @@ DROP FUNCTION IF EXISTS
     signing_commit_payments(jsonb), signing_commit_plain_payments(jsonb),
     signing_commit_payments(signing_asked_payment[]), signing_commit_plain_payments(signing_asked_payment[]),
     signing_commit_payments(signing_asked_payment[], jsonb),
-    signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean);
+    signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean),
+    signing_count_fresh(bigint[], bigint[]), signing_counted_here(text);
 DROP TYPE IF EXISTS signing_asked_payment;
 CREATE TYPE signing_asked_payment AS (
     customer bigint, api_key bigint, tickets bigint, at bigint, first_nonce bigint, price_per_unit bigint,
@@ -17,15 +18,42 @@ CREATE TYPE signing_asked_payment AS (
     client_ip text, user_agent text, gateway_request_id text, attribution_source text
 );
 
--- Commits what is plain in an array (what that is stands below), and returns the places of those, counted from 1.
--- p_apart are customers of whom nothing is; p_has_fresh says that somebody else may pay with fresh money.
+-- Counts the fresh parts of usage rows that this transaction wrote (tables: velocity.sql), and tells them:
+-- {recipient: nano-dollars}, without those that got none.
+CREATE FUNCTION signing_count_fresh(p_customers bigint[], p_usages bigint[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    sent jsonb;
+BEGIN
+WITH used AS MATERIALIZED (
+    SELECT u.customer_id, u.counterparty AS recipient, date_trunc('hour', u.at, 'UTC') AS hour,
+           sum(u.fresh_nano_usd)::bigint AS fresh
+    FROM unnest(p_customers, p_usages) AS written (customer, usage)
+    JOIN LATERAL (SELECT * FROM billing_usage WHERE customer_id = customer AND id = usage LIMIT 1) u ON true
+    WHERE u.fresh_nano_usd > 0 GROUP BY 1, 2, 3
+), of_customers AS (
+    INSERT INTO signing_velocity AS v (customer_id, recipient, hour, fresh_nano_usd)
+    SELECT customer_id, recipient, hour, fresh FROM used
+    ON CONFLICT (customer_id, recipient, hour) DO UPDATE
+        SET fresh_nano_usd = v.fresh_nano_usd + excluded.fresh_nano_usd
+), of_recipients AS (
+    INSERT INTO signing_recipientvelocity AS v (recipient, hour, backend, fresh_nano_usd)
+    SELECT recipient, hour, pg_backend_pid(), sum(fresh) FROM used GROUP BY recipient, hour
+    ON CONFLICT (recipient, hour, backend) DO UPDATE SET fresh_nano_usd = v.fresh_nano_usd + excluded.fresh_nano_usd
+)
+SELECT coalesce(jsonb_object_agg(recipient, fresh), '{}') INTO sent
+FROM (SELECT recipient, sum(fresh) AS fresh FROM used GROUP BY recipient) sums;
+RETURN sent;
+END $$;
+
+-- Commits what is plain in an array (what that is stands below), and returns the places of those, counted from 1, and
+-- how much fresh money they sent to whom. p_apart are customers of whom nothing is plain; p_has_fresh says that somebody
+-- else may pay with fresh money.
 CREATE OR REPLACE FUNCTION signing_commit_plain_payments(
-    p_payments signing_asked_payment[], p_rules jsonb, p_apart bigint[], p_has_fresh boolean
-) RETURNS bigint[]
-LANGUAGE plpgsql AS $$
+    p_payments signing_asked_payment[], p_rules jsonb, p_apart bigint[], p_has_fresh boolean,
+    OUT places bigint[], OUT sent jsonb
+) LANGUAGE plpgsql AS $$
 DECLARE
     plain signing_asked_payment[] := p_payments;
-    places bigint[];
     apart bigint[];
     customers bigint[];
     usages bigint[];
@@ -65,7 +93,7 @@ IF apart IS NOT NULL THEN
     SELECT array_agg(p_payments[place] ORDER BY place), array_agg(place ORDER BY place) INTO plain, places
     FROM generate_subscripts(p_payments, 1) AS place WHERE (p_payments[place]).customer <> ALL (apart);
     IF plain IS NULL THEN
-        RETURN '{}';
+        RETURN;
     END IF;
 END IF;
 
@@ -116,9 +144,8 @@ WITH paid AS MATERIALIZED (
 SELECT coalesce(array_agg(coalesce(places[ordinality], ordinality)), '{}'), array_agg(customer), array_agg(usage_id)
 INTO places, customers, usages FROM paid;
 IF p_has_fresh THEN
-    PERFORM signing_count_fresh(customers, usages);
+    sent := signing_count_fresh(customers, usages);
 END IF;
-RETURN places;
 END $$;
 
 -- The signer's one writer: commits up to 64 signed payments in one call, each judged on its own, in arrival order.
@@ -168,7 +195,8 @@ DECLARE
     committed int := 0;
     has_fresh boolean;
     apart bigint[] := '{}';
-    counted jsonb := '{}';
+    done record;
+    sent jsonb := '{}';
     verdict jsonb;
 BEGIN
     IF cardinality(p_payments) > 64 THEN
@@ -191,17 +219,15 @@ BEGIN
     END IF;
 
     has_fresh := coalesce(has_fresh, false);
-    IF has_fresh THEN
-        SELECT jsonb_object_agg(recipient, signing_counted_here(recipient)) INTO counted
-        FROM (SELECT DISTINCT recipient FROM unnest(p_payments) WHERE recipient IS NOT NULL) payees;
-    END IF;
     IF cardinality(p_payments) >= 4 THEN
         IF has_fresh THEN
             SELECT signing_near_a_cap(
                 array_agg(customer), array_agg(recipient), array_agg(cost_wei::numeric), array_agg(rate),
                 array_agg(markup_bps::int), p_rules) INTO apart FROM unnest(p_payments) WHERE tickets > 0;
         END IF;
-        plain := signing_commit_plain_payments(p_payments, p_rules, coalesce(apart, '{}'), has_fresh);
+        done := signing_commit_plain_payments(p_payments, p_rules, coalesce(apart, '{}'), has_fresh);
+        plain := coalesce(done.places, '{}');
+        sent := coalesce(done.sent, '{}');
         IF cardinality(plain) = cardinality(p_payments) AND NOT has_fresh THEN
             IF p_rules ? 'has_first' THEN
                 INSERT INTO signing_recipientseen (recipient)
@@ -282,7 +308,7 @@ BEGIN
             verdict := signing_judge_fresh(
                 p.customer, p.recipient, p.cost_wei::numeric, p.rate, p.markup_bps::int, p_rules,
                 (p_rules -> 'recipients' -> p.recipient ->> 'room')::bigint
-                + (counted ->> p.recipient)::bigint - signing_counted_here(p.recipient));
+                - coalesce((sent ->> p.recipient)::bigint, 0));
             IF verdict IS NOT NULL THEN
                 results := results || (verdict || '{"outcome": "refused", "code": "velocity"}'::jsonb);
                 CONTINUE;
@@ -332,7 +358,8 @@ BEGIN
             p.customer, debit.usage_id, p.session, debit.usage_id, p.sender, p.recipient, p.rand_hash, p.first_nonce,
             p.tickets, p.face_value_wei::numeric, p.win_prob::numeric, p.creation_round, p.creation_round_block_hash);
         IF has_fresh THEN
-            PERFORM signing_count_fresh(ARRAY[p.customer], ARRAY[debit.usage_id]);
+            sent := sent || jsonb_build_object(p.recipient, coalesce((sent ->> p.recipient)::bigint, 0) + coalesce(
+                (signing_count_fresh(ARRAY[p.customer], ARRAY[debit.usage_id]) ->> p.recipient)::bigint, 0));
         END IF;
         results := results || '{"outcome": "committed"}'::jsonb;
         committed := committed + 1;
@@ -346,13 +373,12 @@ BEGIN
     IF committed > 0 AND committed = place AND NOT has_fresh THEN
         RETURN NULL;
     END IF;
-    RETURN jsonb_build_object('results', to_jsonb(results), 'fresh', (
-        SELECT coalesce(jsonb_object_agg(key, signing_counted_here(key) - value::bigint), '{}')
-        FROM jsonb_each_text(counted)));
+    RETURN jsonb_build_object('results', to_jsonb(results), 'fresh', sent);
 END $$;
 
 REVOKE EXECUTE ON FUNCTION
     signing_commit_payments(signing_asked_payment[], jsonb),
-    signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean)
+    signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean),
+    signing_count_fresh(bigint[], bigint[])
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION signing_commit_payments(signing_asked_payment[], jsonb) TO clearinghouse_signer;

@@ -40,32 +40,6 @@ CREATE FUNCTION signing_velocity_since(p_now timestamptz) RETURNS timestamptz LA
     SELECT date_trunc('hour', p_now, 'UTC') - interval '24 hours'
 $$;
 
--- Counts the fresh parts of usage rows that this transaction wrote.
-CREATE FUNCTION signing_count_fresh(p_customers bigint[], p_usages bigint[]) RETURNS void LANGUAGE sql AS $$
-    WITH used AS MATERIALIZED (
-        SELECT u.customer_id, u.counterparty AS recipient, date_trunc('hour', u.at, 'UTC') AS hour,
-               sum(u.fresh_nano_usd)::bigint AS fresh
-        FROM unnest(p_customers, p_usages) AS written (customer, usage)
-        JOIN LATERAL (SELECT * FROM billing_usage WHERE customer_id = customer AND id = usage LIMIT 1) u ON true
-        WHERE u.fresh_nano_usd > 0 GROUP BY 1, 2, 3
-    ), of_customers AS (
-        INSERT INTO signing_velocity AS v (customer_id, recipient, hour, fresh_nano_usd)
-        SELECT customer_id, recipient, hour, fresh FROM used
-        ON CONFLICT (customer_id, recipient, hour) DO UPDATE
-            SET fresh_nano_usd = v.fresh_nano_usd + excluded.fresh_nano_usd
-    )
-    INSERT INTO signing_recipientvelocity AS v (recipient, hour, backend, fresh_nano_usd)
-    SELECT recipient, hour, pg_backend_pid(), sum(fresh) FROM used GROUP BY recipient, hour
-    ON CONFLICT (recipient, hour, backend) DO UPDATE SET fresh_nano_usd = v.fresh_nano_usd + excluded.fresh_nano_usd
-$$;
-
--- What this connection counted for a recipient lately; the growth within a transaction is what the transaction sent.
-CREATE FUNCTION signing_counted_here(p_recipient text) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT coalesce(sum(fresh_nano_usd), 0)::bigint FROM signing_recipientvelocity
-    WHERE recipient = p_recipient AND backend = pg_backend_pid()
-      AND hour >= signing_velocity_since(clock_timestamp())
-$$;
-
 -- Which customers may come near a cap if all they ask for came from fresh money: they are judged one payment at a time.
 CREATE FUNCTION signing_near_a_cap(
     p_customers bigint[], p_recipients text[], p_costs_wei numeric[], p_rates bigint[], p_markups_bps int[],
@@ -184,7 +158,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-    signing_velocity_since(timestamptz), signing_count_fresh(bigint[], bigint[]), signing_counted_here(text),
+    signing_velocity_since(timestamptz),
     signing_near_a_cap(bigint[], text[], numeric[], bigint[], int[], jsonb),
     signing_judge_fresh(bigint, text, numeric, bigint, int, jsonb, bigint),
     signing_lease_fresh(uuid, jsonb, interval), signing_forget_velocity()
