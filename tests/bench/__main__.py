@@ -226,6 +226,7 @@ def _signing() -> float:
         library_signatures_per_second=round(library),
         keystore_signatures_per_second=round(own),
         times_the_library=round(library / own, 3),
+        **machine.interpreter(),
         load_average=machine.load_average(),
     )
     return library

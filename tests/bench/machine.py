@@ -1,7 +1,10 @@
 """What the machine says: processor time of processes, memory, load, and how fast one core signs."""
 
 import os
+import platform
+import sysconfig
 import time
+from typing import Any
 
 import psutil
 from coincurve import PrivateKey
@@ -31,6 +34,12 @@ def memory_mb(pid: int) -> float:
 
 def load_average() -> float:
     return round(os.getloadavg()[0], 2)
+
+
+def interpreter() -> dict[str, Any]:
+    """Its version, and whether it was built with profile-guided optimisation: a tenth of a payment's time."""
+    built_with = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return {"python": platform.python_version(), "profile_guided": "--enable-optimizations" in built_with}
 
 
 def library_signatures_per_second() -> float:
