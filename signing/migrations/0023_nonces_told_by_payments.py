@@ -40,5 +40,4 @@ class Migration(migrations.Migration):
             " COMMENT ON TABLE signing_nonce IS 'Closed: the last nonce is that of the newest payment.';"
             + (SQL / "commit_payments.sql").read_text()
         ),
-        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS payment_by_rand_hash"),
     ]

@@ -134,14 +134,16 @@ class House:
             self.introductions.write,
             self.refusal_notes.write,
         )
+        pause = _ROUND_SECONDS / (len(rules) + 1)
         for number in itertools.count():
-            chores = (*notes, *rules) if number % _ROUNDS_BETWEEN_NOTES == 0 else rules
+            turn = number % _ROUNDS_BETWEEN_NOTES
+            chores = (*rules, *notes[turn : turn + 1])
             try:
                 if not self.database.knows_the_time:
                     await self.database.measure_clock()
                 for chore in chores:
                     await chore()
-                    await asyncio.sleep(_ROUND_SECONDS / len(chores))
+                    await asyncio.sleep(pause)
             except Exception as error:
                 # The next round tries again, and a payment that needs it says so itself.
                 if not isinstance(error, Unavailable):

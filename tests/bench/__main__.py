@@ -84,14 +84,16 @@ class Bench:
         signer_us, postgresql_us = ((now - was) / asked.requests * 1e6 for now, was in zip(after, before, strict=True))
         load.communicate()
         statements = self._statements() - statements
-        of_the_signer = _percentiles(self._seconds_of_each()) if asked.rate else {}
+        seconds_of_each = self._seconds_of_each() if asked.rate else []
         self._check_books(name, owners, told, asked.requests)
+        if asked.rate and len(seconds_of_each) != asked.requests:
+            raise Mismatch(f"{name}: the signers timed {len(seconds_of_each)} payments")
         return _say(
             name,
             payments_per_second=round(asked.requests / told["seconds"]),
             p50_ms=round(told["p50_ms"], 2),
             p99_ms=round(told["p99_ms"], 2),
-            **of_the_signer,
+            **_percentiles(seconds_of_each),
             connections=asked.connections,
             customers=customers,
             tickets=asked.tickets,
@@ -182,7 +184,9 @@ class Bench:
 
 
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    return {f"signer_p{share}_ms": round(percentile(seconds, share / 100) * 1e3, 2) for share in (50, 99)}
+    """In milliseconds; none of nothing."""
+    shares = (50, 99) if seconds else ()
+    return {f"signer_p{share}_ms": round(percentile(seconds, share / 100) * 1e3, 2) for share in shares}
 
 
 def _wait(signer: subprocess.Popen[bytes], port: int) -> None:

@@ -133,17 +133,16 @@ def closed_loop(lines: Lines, requests: deque[bytes]) -> None:
 
 
 def open_loop(lines: Lines, requests: deque[bytes], *, rate: int) -> None:
-    """Requests come at their rate whether answers do or not; waiting for a free connection counts as latency."""
+    """Requests are due at their rate whether answers come or not; all waiting since then counts as latency."""
     free, due = deque(lines.all), deque[tuple[bytes, float]]()
-    outstanding, start, sent = len(requests), time.perf_counter(), 0
+    outstanding, moment = len(requests), time.perf_counter()
     while outstanding:
-        pause = -1.0
-        while requests and (pause := start + sent / rate - time.perf_counter()) <= 0:
-            due.append((requests.popleft(), time.perf_counter()))
-            sent += 1
+        while requests and moment <= time.perf_counter():
+            due.append((requests.popleft(), moment))
+            moment += 1 / rate
         while free and due:
             free.popleft().ask(*due.popleft())
-        for line in lines.answered(pause if requests else -1):
+        for line in lines.answered(max(0.0, moment - time.perf_counter()) if requests else -1):
             outstanding -= 1
             free.append(line)
 
