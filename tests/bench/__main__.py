@@ -32,7 +32,7 @@ class Mismatch(Exception):
 class Bench:
     """Signers in processes of their own over an empty database; most benchmarks ask the first one alone."""
 
-    def __init__(self, *, library: float) -> None:
+    def __init__(self) -> None:
         from clearinghouse.embedded import die_with_parent, free_port
 
         assert stage._server, "the bench measures a PostgreSQL of its own: unset DATABASE_URL"
@@ -46,7 +46,6 @@ class Bench:
             for port in self._ports
         ]
         self._customers = 0
-        self.library = library
         self._only = os.environ.get("BENCH_ONLY", "")
         for signer, port in zip(self._signers, self._ports, strict=True):
             _wait(signer, port)
@@ -76,6 +75,7 @@ class Bench:
         assert load.stdout.readline() == "ready\n"
         if asked.rate:
             self._seconds_of_each()
+        library = _library()
         before, statements, memory = self._cpu_seconds(), self._statements(), self._memory_mb()
         load.stdin.write("go\n")
         load.stdin.flush()
@@ -83,6 +83,8 @@ class Bench:
         after = self._cpu_seconds()
         signer_us, postgresql_us = ((now - was) / asked.requests * 1e6 for now, was in zip(after, before, strict=True))
         load.communicate()
+        # A core is not equally fast all day: what is counted in signatures is measured beside them.
+        library = max(library, _library())
         statements = self._statements() - statements
         seconds_of_each = self._seconds_of_each() if asked.rate else []
         self._check_books(name, owners, told, asked.requests)
@@ -101,7 +103,8 @@ class Bench:
             signer_cpu_us=round(signer_us, 1),
             postgresql_cpu_us=round(postgresql_us, 1),
             load_generator_cpu_us=round(told["cpu_seconds"] / asked.requests * 1e6, 1),
-            signatures_of_cpu=round((signer_us + postgresql_us) * self.library / 1e6, 2),
+            library_signatures_per_second=round(library),
+            signatures_of_cpu=round((signer_us + postgresql_us) * library / 1e6, 2),
             statements_per_payment=round(statements / asked.requests, 3),
             signer_memory_mb=round(self._memory_mb()),
             memory_growth_mb=round(self._memory_mb() - memory, 1),
@@ -219,11 +222,17 @@ def _check_durability() -> None:
             assert cursor.fetchone() == ("on",), setting
 
 
-def _signing() -> float:
+def _library() -> float:
+    """The quickest of several looks: whatever else runs on the machine makes a loop slower, never quicker."""
     from tests.bench import machine
 
-    # The quickest of several looks: whatever else runs on the machine makes a loop slower, never quicker.
-    library = max(machine.library_signatures_per_second() for _ in range(_LOOKS))
+    return max(machine.library_signatures_per_second() for _ in range(_LOOKS))
+
+
+def _signing() -> None:
+    from tests.bench import machine
+
+    library = _library()
     own = max(machine.keystore_signatures_per_second() for _ in range(_LOOKS))
     _say(
         "signing alone",
@@ -233,7 +242,6 @@ def _signing() -> float:
         **machine.interpreter(),
         load_average=machine.load_average(),
     )
-    return library
 
 
 def _all(bench: Bench) -> None:
@@ -244,7 +252,7 @@ def _all(bench: Bench) -> None:
             alone = bench.run(name, customers=customers, connections=connections, requests=requests)
         name = f"{who}, 64 connections, {_MOST_SIGNERS} signers"
         shared = bench.run(name, customers=customers, connections=64, requests=12_000, signers=_MOST_SIGNERS)
-        _gate(who, bench.library, [alone, shared])
+        _gate(who, [alone, shared])
         bench.say_locks(f"{who}, rows locked a payment", customers=customers)
     _tickets(bench)
     steady = bench.run("200 payments a second", customers=_MANY, connections=32, requests=1_000, rate=200)
@@ -271,10 +279,10 @@ def _growth(bench: Bench, rows: int) -> None:
         _say("growth", ratio=round(ratio, 3), postgresql_cpu_ratio=round(cpu, 3), wanted=0.8, reached=ratio >= 0.8)
 
 
-def _gate(who: str, library: float, measured: Sequence[dict[str, Any]]) -> None:
-    """What the fastest run reached of the signatures that one core makes in the library's own loop."""
+def _gate(who: str, measured: Sequence[dict[str, Any]]) -> None:
+    """What a run reached of the signatures that one core makes in the library's own loop, just before and after it."""
     if all(measured):
-        ratio = max(each["payments_per_second"] for each in measured) / library
+        ratio = max(each["payments_per_second"] / each["library_signatures_per_second"] for each in measured)
         _say(f"gate, {who}", ratio=round(ratio, 4), wanted=_GATE, reached=ratio >= _GATE)
 
 
@@ -300,7 +308,8 @@ def main() -> int:
         call_command("migrate", verbosity=0)
         _check_durability()
         growth.wear_in()
-        bench = Bench(library=_signing())
+        _signing()
+        bench = Bench()
         try:
             _all(bench)
         finally:
