@@ -12,7 +12,7 @@ _TABLES = ("billing_wallet", "accounts_customer", "accounts_apikey", "billing_et
 
 
 def of_one_commit(customers: int) -> Mapping[str, float]:
-    """Locked rows a payment by table, and nonce counters; of customers who take turns."""
+    """Locked rows a payment by table, and ticket parameters; of customers who take turns."""
     from django.conf import settings
     from django.db import transaction
     from psycopg import connect
@@ -44,6 +44,6 @@ def of_one_commit(customers: int) -> Mapping[str, float]:
             [(counters,)] = outside.execute(
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", [pid]
             ).fetchall()
-            locked["nonce counters"] = round(counters / PAYMENTS, 3)
+            locked["ticket parameters"] = round(counters / PAYMENTS, 3)
             transaction.set_rollback(True)
     return locked

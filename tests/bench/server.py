@@ -15,6 +15,37 @@ STATEMENTS = "/statements"
 SECONDS_OF_EACH = "/seconds-of-each"
 
 
+class Watched:
+    """The signer, which the server's shortcut finds behind it, and two doors more for the bench."""
+
+    def __init__(self, signer: Any, statements: Callable[[], int]) -> None:
+        self._signer = signer
+        self._seconds: list[float] = []
+        self._doors = {STATEMENTS: lambda: b"%d" % statements(), SECONDS_OF_EACH: self._tell_seconds}
+        self.claim = signer.claim
+        self.answer_payment = signer.answer_payment
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if tell := self._doors.get(scope.get("path")):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": tell()})
+        else:
+            await self._signer(scope, receive, send)
+
+    async def _timed(self, claim: Any, body: bytes) -> Any:
+        since = time.perf_counter()
+        answer = await self._signer.answer_payment(claim, body)
+        self._seconds.append(time.perf_counter() - since)
+        return answer
+
+    def _tell_seconds(self) -> bytes:
+        is_noting = self.answer_payment == self._timed
+        self.answer_payment = self._signer.answer_payment if is_noting else self._timed
+        told = json.dumps(self._seconds).encode()
+        self._seconds.clear()
+        return told
+
+
 def main(port: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
     # The gates count, and let everybody in: a bench is one address with many keys, or one key that never rests.
@@ -46,33 +77,7 @@ def main(port: int) -> None:
     for way in ("fetch", "ask"):
         setattr(Database, way, counted(getattr(Database, way)))
 
-    seconds: list[float] = []
-
-    async def timed(claim: Any, body: bytes) -> Any:
-        since = time.perf_counter()
-        answer = await signer.answer_payment(claim, body)
-        seconds.append(time.perf_counter() - since)
-        return answer
-
-    def tell_seconds() -> bytes:
-        is_noting = application.answer_payment is timed  # type: ignore[attr-defined]
-        application.answer_payment = signer.answer_payment if is_noting else timed  # type: ignore[attr-defined]
-        told = json.dumps(seconds).encode()
-        seconds.clear()
-        return told
-
-    asked = {STATEMENTS: lambda: b"%d" % statements, SECONDS_OF_EACH: tell_seconds}
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if tell := asked.get(scope.get("path")):
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": tell()})
-        else:
-            await signer(scope, receive, send)
-
-    # The shortcut looks for the signer's own answers.
-    application.claim = signer.claim  # type: ignore[attr-defined]
-    application.answer_payment = signer.answer_payment  # type: ignore[attr-defined]
+    application = Watched(signer, lambda: statements)
     server.run(application, host="127.0.0.1", port=port)
 
 
