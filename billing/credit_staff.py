@@ -9,12 +9,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import approvals
-from accounts.access import StaffRequest, staff_required
-from accounts.models import Approval, Customer
+from accounts.access import StaffRequest, need, staff_required
+from accounts.models import Approval
 from billing import approvable
+from billing.account_search import AccountForm, whose
 from billing.forms import cents_from_text
 from billing.models import Grant
 from billing.money import NANO_USD_PER_CENT
@@ -23,7 +24,7 @@ _SHOWN = 50
 _PRIORITIES = [("0", "Before all other promotional credit"), ("50", "As usual"), ("100", "After all other")]
 
 
-class CreditForm(forms.Form):
+class CreditForm(AccountForm):
     """Cleaned to `kind` and the `payload` of its approval, with a `reason` and the form's own `once`."""
 
     once = forms.UUIDField(widget=forms.HiddenInput)
@@ -31,7 +32,6 @@ class CreditForm(forms.Form):
         label="What",
         choices=[("grant", "Promotional credit"), ("credit", "Correction: credit"), ("take", "Correction: take")],
     )
-    customer = forms.IntegerField(label="Account", min_value=1, max_value=2**53)
     amount = forms.CharField(label="Amount", max_length=20)
     text = forms.CharField(label="Campaign, or words on the statement", max_length=80)
     priority = forms.ChoiceField(label="Used", choices=_PRIORITIES, initial="50")
@@ -49,7 +49,7 @@ class CreditForm(forms.Form):
         if cleaned["what"] == "grant":
             cleaned["kind"] = approvable.GRANT
             cleaned["payload"] = {
-                "customer": cleaned["customer"],
+                "customer": cleaned["account"].pk,
                 "amount_nano_usd": amount,
                 "campaign": cleaned["text"],
                 "priority": int(cleaned["priority"]),
@@ -58,7 +58,7 @@ class CreditForm(forms.Form):
         else:
             cleaned["kind"] = approvable.ADJUSTMENT
             cleaned["payload"] = {
-                "customer": cleaned["customer"],
+                "customer": cleaned["account"].pk,
                 "amount_nano_usd": amount if cleaned["what"] == "credit" else -amount,
                 "description": cleaned["text"],
             }
@@ -69,34 +69,58 @@ class CreditForm(forms.Form):
 @require_http_methods(["GET", "POST"])
 @staff_required("grants.see")
 def credits_page(request: StaffRequest) -> HttpResponse:
-    """What was given and what waits; POST asks a second person for more."""
-    initial = {"once": uuid.uuid4(), "customer": request.GET.get("account", "")}
-    form = CreditForm(request.POST if request.method == "POST" else None, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        try:
-            approvals.ask(
-                kind=form.cleaned_data["kind"],
-                payload=form.cleaned_data["payload"],
-                reason=form.cleaned_data["reason"],
-                user=request.user,
-                customer=Customer.objects.filter(pk=form.cleaned_data["customer"]).first(),
-                once=str(form.cleaned_data["once"]),
-            )
-        except approvals.NotAllowed:
-            raise PermissionDenied from None
-        except approvals.NotPossible as error:
-            form.add_error(None, str(error))
-        else:
-            messages.success(request, "Asked. It is given once a second person has approved it")
-            return redirect("credits")
+    """What was given and what waits; a wish sent to it is only looked at: whose it is is shown, to be confirmed."""
+    if request.method == "GET":
+        return _page(request)
+    form = CreditForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form=form)
+    kind, payload = form.cleaned_data["kind"], form.cleaned_data["payload"]
+    need(request.user, approvable.KINDS[kind].ask_permission)
+    try:
+        approvable.KINDS[kind].check(payload)
+    except approvals.NotPossible as error:
+        form.add_error(None, str(error))
+        return _page(request, form=form)
+    lines = approvable.KINDS[kind].describe(payload)
+    return _page(request, form=form, payee=whose(form.cleaned_data["account"]), lines=lines[1:])
+
+
+@require_POST
+@staff_required("grants.see")
+def credit_ask(request: StaffRequest) -> HttpResponse:
+    """Asks a second person, once however often its form is sent."""
+    form = CreditForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form=form)
+    try:
+        approvals.ask(
+            kind=form.cleaned_data["kind"],
+            payload=form.cleaned_data["payload"],
+            reason=form.cleaned_data["reason"],
+            user=request.user,
+            customer=form.cleaned_data["account"],
+            once=str(form.cleaned_data["once"]),
+        )
+    except approvals.NotAllowed:
+        raise PermissionDenied from None
+    except approvals.NotPossible as error:
+        form.add_error(None, str(error))
+        return _page(request, form=form)
+    messages.success(request, "Asked. It is given once a second person has approved it")
+    return redirect("credits")
+
+
+def _page(request: StaffRequest, *, form: CreditForm | None = None, **more: Any) -> HttpResponse:
     waiting = Approval.objects.filter(kind__in=approvable.KINDS, status=Approval.Status.ASKED)
     context = {
-        "form": form,
+        "form": form or CreditForm(initial={"once": uuid.uuid4(), "account": request.GET.get("account", "")}),
         "waiting": [
             (each, approvable.KINDS[each.kind].describe(each.payload))
             for each in waiting.select_related("asked_by").order_by("id")
         ],
         "grants": Grant.objects.filter(kind=Grant.Kind.PROMO).select_related("customer").order_by("-id")[:_SHOWN],
         "may_ask": request.user.has_perm("grants.ask"),
+        **more,
     }
-    return render(request, "staff/credits.html", context, status=422 if form.errors else 200)
+    return render(request, "staff/credits.html", context, status=422 if form and form.errors else 200)

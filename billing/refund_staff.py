@@ -17,6 +17,7 @@ from accounts import approvals, audit
 from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval, Customer, User
 from billing import display, refund_approvals, refund_pages, refunds, tasks
+from billing.account_search import AccountForm, whose
 from billing.forms import cents_from_text
 from billing.models import Refund
 from billing.money import NANO_USD_PER_CENT
@@ -30,21 +31,18 @@ STATES: dict[str, list[str]] = {
 }
 
 
-class StaffRefundForm(forms.Form):
-    """For which account, how much and why; cleaned to `customer` and `amount_nano_usd` too."""
+class StaffRefundForm(AccountForm):
+    """For which account, how much and why; cleaned to `amount_nano_usd` too."""
 
     refund = forms.UUIDField(widget=forms.HiddenInput)
-    account = forms.IntegerField(label="Account", min_value=1, max_value=2**53)
     amount = forms.CharField(label="Amount", max_length=20)
     reason = forms.CharField(label="Words for the customer", max_length=200, required=False)
     why = forms.CharField(label="Why", max_length=200)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        customer = Customer.objects.filter(pk=cleaned.get("account", 0)).first()
+        customer = cleaned.get("account")
         cents = cents_from_text(cleaned.get("amount", ""))
-        if customer is None and "account" not in self.errors:
-            self.add_error("account", "There is no account with this number.")
         if not cents and "amount" not in self.errors:
             self.add_error("amount", "Write an amount in dollars, such as 25 or 25.50.")
         if customer and cents:
@@ -53,7 +51,7 @@ class StaffRefundForm(forms.Form):
                 self.add_error(
                     "amount", f"At most {display.usd_text(most)} can go back to the cards of {customer.name}."
                 )
-            cleaned |= {"customer": customer, "amount_nano_usd": cents * NANO_USD_PER_CENT}
+            cleaned["amount_nano_usd"] = cents * NANO_USD_PER_CENT
         return cleaned
 
 
@@ -84,7 +82,7 @@ def ask(*, customer: Customer, user: User, amount_nano_usd: int, reason: str, wh
 @require_http_methods(["GET", "POST"])
 @staff_required("refunds.see")
 def staff_refunds(request: StaffRequest) -> HttpResponse:
-    """The page; a wish sent to it is only looked at: to which cards it would go is shown, to be confirmed."""
+    """The page; a wish sent to it is only looked at: whose it is and where it would go is shown, to be confirmed."""
     if request.method == "GET":
         return _page(request)
     need(request.user, "refunds.ask")
@@ -92,8 +90,8 @@ def staff_refunds(request: StaffRequest) -> HttpResponse:
     if not form.is_valid():
         return _page(request, form=form, status=422)
     amount: int = form.cleaned_data["amount_nano_usd"]
-    ways = refund_pages.ways(form.cleaned_data["customer"], amount)
-    return _page(request, form=form, amount=amount, ways=ways, payee=form.cleaned_data["customer"])
+    payee: Customer = form.cleaned_data["account"]
+    return _page(request, form=form, amount=amount, ways=refund_pages.ways(payee, amount), payee=whose(payee))
 
 
 @require_POST
@@ -105,9 +103,10 @@ def staff_refund_ask(request: StaffRequest) -> HttpResponse:
     if known is None:
         if not form.is_valid():
             return _page(request, form=form, status=422)
-        given = {name: form.cleaned_data[name] for name in ("customer", "amount_nano_usd", "reason", "why")}
+        given = {name: form.cleaned_data[name] for name in ("amount_nano_usd", "reason", "why")}
+        payee, wish = form.cleaned_data["account"], form.cleaned_data["refund"]
         try:
-            known = ask(user=request.user, refund_id=form.cleaned_data["refund"], **given)
+            known = ask(customer=payee, user=request.user, refund_id=wish, **given)
         except approvals.NotAllowed:
             raise PermissionDenied from None
         except (refunds.NotPossible, approvals.NotPossible) as error:

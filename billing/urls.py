@@ -67,6 +67,7 @@ urlpatterns = [
     path("refunds/disputes/", dispute_staff.staff_disputes, name="staff_disputes"),
     path("finance/rates/", fx_staff.rates_page, name="fx_rates"),
     path("credits/", credit_staff.credits_page, name="credits"),
+    path("credits/ask/", credit_staff.credit_ask, name="credit_ask"),
     path("budgets/", budget_pages.budget_list, name="budgets"),
     path("budgets/set/", budget_pages.budget_set, name="budget_set"),
     path("budgets/<int:budget_id>/lift/", budget_pages.budget_lift, name="budget_lift"),

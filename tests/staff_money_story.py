@@ -81,7 +81,8 @@ def give_credit(staff: TwoPeople, customer: int, what: str, dollars: int, text: 
     page.locator("#id_amount").fill(str(dollars))
     page.locator("#id_text").fill(text)
     page.locator("#id_reason").fill("Ticket 12")
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_text("Asked.").first).to_be_visible()
     staff.decide()
 

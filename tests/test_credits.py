@@ -113,21 +113,21 @@ def test_staff_ask_on_a_page_and_a_doubled_click_asks_once(payer: Customer, clie
     form = {
         "once": uuid.uuid4(),
         "what": "grant",
-        "customer": payer.pk,
+        "account": payer.pk,
         "amount": "25",
         "text": "launch",
         "priority": "0",
         "last_day": "",
         "reason": "Kept waiting",
     }
-    assert client.post(reverse("credits"), {**form, "amount": "-1"}).status_code == 422
+    assert client.post(reverse("credit_ask"), {**form, "amount": "-1"}).status_code == 422
     for _ in range(2):
-        assert client.post(reverse("credits"), form).status_code == 302
+        assert client.post(reverse("credit_ask"), form).status_code == 302
     [approval] = Approval.objects.all()
     assert approval.payload["amount_nano_usd"] == 25 * DOLLAR
     assert approval.customer == payer
     page = client.get(reverse("credits")).content.decode()
     assert "$25.00 of promotional credit" in page
-    assert client.post(reverse("credits"), {**form, "once": uuid.uuid4(), "what": "take"}).status_code == 403
+    assert client.post(reverse("credit_ask"), {**form, "once": uuid.uuid4(), "what": "take"}).status_code == 403
     client.force_login(payer.members.get())
     assert client.get(reverse("credits")).status_code == 403
