@@ -160,6 +160,7 @@ def _page(
         "form": form or FundingForm(spendable_wei=spendable_wei),
         "spendable": eth_in_full(spendable_wei),
         "multiplier": settings.DEPOSIT_MULTIPLIER,
+        "largest_of_all": settings.MAX_FACE_VALUE_WEI,
         "requests": _requests(),
         "redemptions": overview.redemptions(address),
         "advice": advice.of_all(),

@@ -117,6 +117,8 @@ def test_whoever_may_not_be_paid_is_not_listed(stage: Stage, node_url: str, sett
         ({"MAX_PRICE_PER_UNIT": 1674}, None),
         ({"MAX_TICKET_EV_WEI": 50_000_000_001}, [LIVE, *APPS]),
         ({"MAX_TICKET_EV_WEI": 50_000_000_000}, None),
+        ({"MAX_FACE_VALUE_WEI": 5 * 10**12}, [LIVE, *APPS]),
+        ({"MAX_FACE_VALUE_WEI": 5 * 10**12 - 1}, None),
     ],
     ids=str,
 )

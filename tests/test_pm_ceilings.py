@@ -19,6 +19,7 @@ from signing.pm.ceilings import (
     check_price,
     check_price_growth,
     check_ticket_params,
+    largest_face_value,
     parse_max_price,
 )
 from tests.vectors import load
@@ -37,6 +38,17 @@ REFUSALS = {
 }
 
 
+def limits(**changes: Any) -> TicketLimits:
+    """A ticket may be worth 100 wei and a batch 1,000; a face value of 1,000 needs all of the deposit."""
+    given: dict[str, Any] = {
+        "max_ticket_ev_wei": Fraction(100),
+        "max_total_ev_wei": Fraction(1000),
+        "deposit_multiplier": 1,
+        "max_face_value_wei": 1000,
+    }
+    return TicketLimits(**(given | changes))
+
+
 def check(**changes: Any) -> None:
     """Ten tickets worth 100 wei each, within every limit unless changed."""
     terms: dict[str, Any] = {
@@ -45,7 +57,7 @@ def check(**changes: Any) -> None:
         "expiration_block": 102,
         "tickets": 10,
         "funds": SenderFunds(deposit_wei=1000, reserve_wei=1, withdraw_round=0),
-        "limits": TicketLimits(max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(1000), deposit_multiplier=1),
+        "limits": limits(),
         "last_seen_l1_block": 100,
         "last_initialized_round": 5,
     }
@@ -111,7 +123,7 @@ def test_a_ticket_that_always_wins_is_refused() -> None:
 
 
 def test_one_ticket_may_pass_where_two_together_do_not() -> None:
-    tight = TicketLimits(max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(150), deposit_multiplier=1)
+    tight = limits(max_total_ev_wei=Fraction(150))
     check(tickets=1, limits=tight)
     assert refusal(tickets=2, limits=tight) is Refusal.TOTAL_EV_TOO_HIGH
 
@@ -125,10 +137,19 @@ def test_funds_about_to_unlock_back_nothing(withdraw_round: int, passes: bool) -
 
 
 def test_the_face_value_must_fit_in_the_deposit_several_times() -> None:
-    twice = TicketLimits(max_ticket_ev_wei=Fraction(100), max_total_ev_wei=Fraction(1000), deposit_multiplier=2)
+    twice = limits(deposit_multiplier=2)
     check(limits=twice, funds=funds(deposit_wei=2001))
     assert refusal(limits=twice, funds=funds(deposit_wei=1999)) is Refusal.DEPOSIT_TOO_LOW
     assert refusal(limits=twice, funds=funds(deposit_wei=1), face_value=1) is Refusal.DEPOSIT_TOO_LOW
+
+
+def test_no_face_value_is_above_the_largest_however_large_the_deposit_is() -> None:
+    rich, odds = funds(deposit_wei=10**30), MAX // 100
+    check(face_value=1000, win_prob=odds, funds=rich)
+    assert refusal(face_value=1001, win_prob=odds, funds=rich) is Refusal.FACE_VALUE_TOO_HIGH
+    assert refusal(face_value=1001, win_prob=odds) is Refusal.DEPOSIT_TOO_LOW  # a shortage of ours comes first
+    assert largest_face_value(2001, deposit_multiplier=2, max_face_value_wei=1000) == 1000
+    assert largest_face_value(1999, deposit_multiplier=2, max_face_value_wei=1000) == 999
 
 
 def test_a_refusal_tells_our_shortage_from_the_clients_params() -> None:

@@ -18,6 +18,7 @@ from signing.pm.tickets import MAX_UINT256
 from tests import signer_stage
 from tests.signer_stage import (
     ETHER,
+    FACE_VALUE,
     L1_BLOCK,
     ROUND,
     ROUND_HASH,
@@ -37,7 +38,7 @@ CREDIT = 10**10
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    with running_signer() as running:
+    with running_signer(MAX_FACE_VALUE_WEI=FACE_VALUE) as running:
         yield running
 
 
@@ -77,6 +78,11 @@ BAD_REQUESTS: dict[str, tuple[Callable[[], bytes], int, str]] = {
         lambda: fixed(offer(face_value=ETHER, win_prob=1)),
         503,
         "deposit_too_low",
+    ),
+    "a face value above the largest of all": (
+        lambda: fixed(offer(face_value=FACE_VALUE + 1, win_prob=1)),
+        400,
+        "face_value_too_high",
     ),
     "too many tickets": (lambda: fixed(offer(price=(101 * 10**12, 1))), 400, "too_many_tickets"),
     "too much in all": (lambda: fixed(offer(price=(30 * 10**12, 1))), 400, "total_ev_too_high"),
@@ -342,6 +348,7 @@ def settings_of(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         ("MAX_TOTAL_EV_WEI", Fraction(config["maxTotalEV"])),
         ("DEPOSIT_MULTIPLIER", config["depositMultiplier"]),
         ("MAX_PRICE_PER_UNIT", Fraction(config["maxPricePerUnit"] or 0)),
+        ("MAX_FACE_VALUE_WEI", MAX_UINT256),
         ("RECIPIENT_POLICY", "any"),
     )
 

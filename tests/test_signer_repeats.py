@@ -365,6 +365,7 @@ def test_the_signer_finds_a_database_that_lost_its_connections(stage: Stage) -> 
 
 def test_one_payment_the_database_cannot_take_spoils_no_other() -> None:
     limits: dict[str, Any] = {"MAX_TICKET_EV_WEI": Fraction(10**50), "MAX_TOTAL_EV_WEI": Fraction(10**50)}
+    limits |= {"MAX_FACE_VALUE_WEI": 10**40}
     chain = HeldChain(funds=SenderFunds(deposit_wei=10**60, reserve_wei=1, withdraw_round=0))
     with running_signer(chain, **limits) as stage:
         gateway, owner = stage.gateway(dollars_nano=10**11)

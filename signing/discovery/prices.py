@@ -18,6 +18,7 @@ from signing.discovery.addresses import owners
 from signing.discovery.document import PIXELS_PER_SECOND, SECONDS_PER_HOUR, Ceiling, Entry, Filters, Rules
 from signing.discovery.offers import Capability, Runner
 from signing.models import ChainSnapshot, Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
+from signing.pm.ceilings import largest_face_value
 from signing.pm.price_list import Ceiling as PriceLimit
 from signing.pm.price_list import PriceList
 
@@ -91,7 +92,12 @@ def entries(nano_usd_per_eth: int | None) -> list[Entry]:
         payable=_payable(recipients, {owner for owner, _ in registry}),
         ceiling=_ceiling(nano_usd_per_eth),
         max_ticket_ev_wei=settings.MAX_TICKET_EV_WEI,
-        max_face_value_wei=largest_deposit_wei() // settings.DEPOSIT_MULTIPLIER or None,
+        max_face_value_wei=largest_face_value(
+            largest_deposit_wei(),
+            deposit_multiplier=settings.DEPOSIT_MULTIPLIER,
+            max_face_value_wei=settings.MAX_FACE_VALUE_WEI,
+        )
+        or None,
     )
     return document.entries(orchestrators, registered_at, rules)
 

@@ -50,6 +50,7 @@ class Refusal(Enum):
     NO_RESERVE = "no_reserve"
     NO_DEPOSIT = "no_deposit"
     DEPOSIT_TOO_LOW = "deposit_too_low"
+    FACE_VALUE_TOO_HIGH = "face_value_too_high"
 
     @property
     def is_ours(self) -> bool:
@@ -79,11 +80,12 @@ class SenderFunds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketLimits:
-    """What one ticket and one batch may be worth, and how often the deposit must cover a face value."""
+    """What one ticket and one batch may be worth, how often the deposit must cover a face value, and its most."""
 
     max_ticket_ev_wei: Fraction
     max_total_ev_wei: Fraction
     deposit_multiplier: int
+    max_face_value_wei: int
     # The same as the largest product of face value and win prob, which needs no fractions to compare with.
     most_of_a_ticket: int = field(init=False)
     most_in_all: int = field(init=False)
@@ -171,6 +173,14 @@ def check_ticket_params(
     if face_value > largest_face_value:
         message = f"ticket faceValue {face_value} > max faceValue {largest_face_value}"
         raise TicketParamsRefused(message, Refusal.DEPOSIT_TOO_LOW)
+    if face_value > limits.max_face_value_wei:
+        message = f"ticket faceValue {face_value} > max faceValue {limits.max_face_value_wei}"
+        raise TicketParamsRefused(message, Refusal.FACE_VALUE_TOO_HIGH)
+
+
+def largest_face_value(deposit_wei: int, *, deposit_multiplier: int, max_face_value_wei: int) -> int:
+    """The largest face value signed on such a deposit."""
+    return min(deposit_wei // deposit_multiplier, max_face_value_wei)
 
 
 def _check_one_ticket(face_value: int, win_prob: int, limits: TicketLimits) -> None:

@@ -12,6 +12,7 @@ from signing.chain.view import ChainView
 from signing.discovery import document, offers
 from signing.discovery.addresses import owners
 from signing.discovery.document import BadFilter, Ceiling, Entry, Orchestrator, Rules
+from signing.pm.ceilings import largest_face_value
 from signing.signer.database import Database
 from signing.signer.fresh import Fresh
 from signing.signer.recipients import Recipients
@@ -37,6 +38,7 @@ class Limits:
     ceiling: Ceiling
     max_ticket_ev_wei: Fraction
     deposit_multiplier: int
+    max_face_value_wei: int
     keep_seconds: int
 
 
@@ -79,7 +81,12 @@ class Listing:
                 payable=await self._payable(recipients, view.active_recipients),
                 ceiling=self._limits.ceiling,
                 max_ticket_ev_wei=self._limits.max_ticket_ev_wei,
-                max_face_value_wei=view.largest_deposit_wei // self._limits.deposit_multiplier or None,
+                max_face_value_wei=largest_face_value(
+                    view.largest_deposit_wei,
+                    deposit_multiplier=self._limits.deposit_multiplier,
+                    max_face_value_wei=self._limits.max_face_value_wei,
+                )
+                or None,
             ),
         )
         return entries, document.to_json(document.select(entries, document.Filters()))

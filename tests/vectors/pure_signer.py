@@ -12,6 +12,7 @@ from coincurve import PrivateKey, PublicKey
 
 from signing.pm import ceilings, quotes, state, tickets, wire
 from signing.pm.state import PaymentState
+from signing.pm.tickets import MAX_UINT256
 from tests.vectors import unhex
 
 STATE_KEY = b"the key of this test's state seals"
@@ -215,6 +216,7 @@ def limits_of(config: dict[str, Any]) -> ceilings.TicketLimits:
         max_ticket_ev_wei=Fraction(config["maxTicketEV"]),
         max_total_ev_wei=Fraction(config["maxTotalEV"]),
         deposit_multiplier=config["depositMultiplier"],
+        max_face_value_wei=MAX_UINT256,
     )
 
 
