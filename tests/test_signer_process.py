@@ -3,12 +3,16 @@
 import http.client
 import json
 import os
+import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -16,7 +20,7 @@ from django.db import connection
 from signing import stops
 from tests import builders, size
 from tests.process_stage import World, environment, running_world, signer_process, start, wait_until_ready
-from tests.signer_stage import Answer, Client, check_tickets, rows, wallet
+from tests.signer_stage import Answer, Client, check_tickets, execute, rows, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KILLS = size.of(2, full=10)
@@ -149,6 +153,29 @@ def test_two_signer_processes_stop_within_two_seconds(world: World) -> None:
         deadline = time.monotonic() + 2
         while statuses() != [200, 200]:
             assert time.monotonic() < deadline
+
+
+def test_a_crowd_that_says_nothing_takes_no_file_from_those_who_pay(world: World) -> None:
+    with signer_process(world) as (process, url), ExitStack() as crowd:
+        client, owner = gateway(url)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (200, 200))
+        regular = http.client.HTTPConnection("127.0.0.1", urlsplit(url).port, timeout=15)
+        regular.request("GET", "/readyz")
+        assert regular.getresponse().read() == b'{"status":"ready"}'
+        for _ in range(3):
+            for _ in range(150):
+                crowd.enter_context(socket.create_connection((regular.host, regular.port), timeout=15))
+            assert client.pay(orchestrator=world.offer(), type="fixed").status == 200
+            # 100 connections, and what the signer itself has open.
+            assert len(os.listdir(f"/proc/{process.pid}/fd")) <= 200
+        execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%%-signer'")
+        deadline = time.monotonic() + 10
+        while client.pay(orchestrator=world.offer(), type="fixed").status != 200:
+            assert time.monotonic() < deadline
+        regular.request("GET", "/readyz")
+        assert regular.getresponse().read() == b'{"status":"ready"}'
+        assert len(rows(owner)) == 4
+        regular.close()
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,15 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from signing.signer.gate import Claim
+from signing.signer.lobby import lobby_of
 from signing.signer.plain_requests import Head, Headers, PlainRequest, plain_request
 
 _SECONDS_FOR_A_BODY = 1.0
+_SECONDS_FOR_A_REQUEST = 10.0
+_SECONDS_TO_READ_ANSWERS = 30.0
+_SECONDS_TO_LOOK_AGAIN = 1.0
 _MOST_MISSING = 64 * 1024
+_TOO_MANY = b'{"error": {"message": "too many connections are open, try again", "code": "overloaded"}}\n'
 
 type Answer = tuple[int, bytes, Mapping[str, str]]
 
@@ -30,6 +35,9 @@ class QuickHttp(HttpToolsProtocol):
 
     Of the last plain request the head and its claim are kept, no longer than the connection lives: the next one has
     the same head as a rule.
+
+    One timer watches it from its first moment to its last. Whoever lets `_due` pass is hung up on: who sends no request
+    or a part of one, is idle for long, or does not read what he is answered.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -46,7 +54,18 @@ class QuickHttp(HttpToolsProtocol):
         self._early: list[bytes] = []
         self._begun = b""
         self._body_timer: asyncio.TimerHandle | None = None
-        self._answered_at = 0.0
+        self._due = 0.0
+        self._lobby = lobby_of(self.server_state)
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._give(_SECONDS_FOR_A_REQUEST)
+        if not self._lobby.enter(self):
+            transport.write(self._head_of(503, len(_TOO_MANY), {"Retry-After": "1"}, is_last=True) + _TOO_MANY)
+            transport.close()
+
+    def give_way(self) -> None:
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._is_asking:
@@ -67,9 +86,14 @@ class QuickHttp(HttpToolsProtocol):
                 self._wait_for_the_rest(data)
                 return
         self._take_begun()
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
+        self._watch(self._due - self.loop.time())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lobby.leave(self)
         self._take_begun()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -85,16 +109,16 @@ class QuickHttp(HttpToolsProtocol):
         """Many clients send the head and the body, or the first 4 KiB and the rest, one after the other."""
         self._begun = data
         if self._body_timer is None:
-            self._unset_keepalive_if_required()
             self._body_timer = self.loop.call_later(_SECONDS_FOR_A_BODY, self._give_to_the_parser)
 
     def _give_to_the_parser(self) -> None:
-        super().data_received(self._take_begun())
+        self._parse(self._take_begun())
 
     def _start(self, payable: Payable, request: PlainRequest) -> None:
         if self._claim is None or request.head is not self._head:
             self._claim = payable.claim(self.client[0] if self.client else None, request.head.headers)
             self._head = request.head
+            self._lobby.ask(self)
         self._is_asking = True
         # It runs at once until it waits for something, and mostly that is the commit.
         asked = payable.answer_payment(self._claim, request.body)
@@ -104,11 +128,26 @@ class QuickHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._is_inside = True
+        self._due = self.loop.time() + _SECONDS_FOR_A_REQUEST
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
         self._is_inside = False
+        self._due = self.loop.time() + self.timeout_keep_alive
+        self._lobby.ask(self)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._give_its_time()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._give_its_time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._give_its_time()
 
     def shutdown(self) -> None:
         if self._is_asking:
@@ -143,22 +182,40 @@ class QuickHttp(HttpToolsProtocol):
             self.transport.resume_reading()
             self.data_received(early)
         else:
-            self._answered_at = self.loop.time()
+            self._due = self.loop.time() + self.timeout_keep_alive
             if self.timeout_keep_alive_task is None:
-                self._wait_for_idleness(self.timeout_keep_alive)
+                self._watch(self.timeout_keep_alive)
 
     def timeout_keep_alive_handler(self) -> None:
         """One timer for many requests: when it rings it may have to wait for the last of them to grow old."""
         self.timeout_keep_alive_task = None
-        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
-        if self._is_asking or left > 0:
-            self._wait_for_idleness(max(left, 1.0))
+        left = self._due - self.loop.time()
+        is_answering = self._is_asking or self._body_timer or not (self.cycle is None or self.cycle.response_complete)
+        if left > 0 or (is_answering and not self.flow.write_paused):
+            self._watch(max(left, _SECONDS_TO_LOOK_AGAIN))
         else:
-            super().timeout_keep_alive_handler()
+            # Closing would wait for who does not read.
+            self.transport.abort()
 
-    def _wait_for_idleness(self, seconds: float) -> None:
+    def _give(self, seconds: float) -> None:
+        """So much time from now on, also where there was more."""
+        self._unset_keepalive_if_required()
+        self._due = self.loop.time() + seconds
+        self._watch(seconds)
+
+    def _give_its_time(self) -> None:
+        """Time for what the client has to do next."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self._give(_SECONDS_TO_READ_ANSWERS)
+        elif self._is_inside:
+            # Also of a request that was answered before it came whole, the rest is still to come.
+            self._give(_SECONDS_FOR_A_REQUEST)
+        else:
+            self._give(self.timeout_keep_alive)
+
+    def _watch(self, seconds: float) -> None:
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = self.loop.call_later(max(seconds, 0), self.timeout_keep_alive_handler)
 
     def _head_of(self, status: int, length: int, more: Mapping[str, str], *, is_last: bool) -> bytes:
         headers = self.server_state.default_headers

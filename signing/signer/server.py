@@ -7,6 +7,7 @@ from typing import Any
 
 import uvicorn
 
+from signing.signer.lobby import allow_many_files
 from signing.signer.quick_http import QuickHttp
 
 _SECONDS_TO_FINISH = 10
@@ -36,6 +37,7 @@ def config(application: Any, **more: Any) -> uvicorn.Config:
 
 def run(application: Any, *, host: str, port: int) -> None:
     """Serves until SIGTERM or SIGINT, and answers what it was asked. Ends the process where it cannot start."""
+    allow_many_files()
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
