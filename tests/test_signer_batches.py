@@ -157,7 +157,7 @@ def test_the_database_itself_takes_no_nonce_of_a_sender_twice() -> None:
     row = account.opening()
     assert commit([row]) == ["committed"]
     again = "INSERT INTO signing_payment SELECT (jsonb_populate_record(p, '{\"id\": 7}')).* FROM signing_payment p"
-    with pytest.raises(IntegrityError, match="payment_by_nonce"):
+    with pytest.raises(IntegrityError, match="payment_by_ticket_params"):
         signer_stage.execute(again)
     with pytest.raises(IntegrityError, match="INSERT of signing_nonce refused"):
         signer_stage.execute("INSERT INTO signing_nonce VALUES (%s, %s, 1)", row["sender"], row["rand_hash"])

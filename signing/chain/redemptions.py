@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from signing.chain.ethereum import Log
 from signing.models import Payment
-from signing.pm.tickets import MAX_UINT32, Ticket, keccak256
+from signing.pm.tickets import MAX_INT64, MAX_UINT32, Ticket, keccak256
 
 CLAIMED = "ReserveClaimed"
 PAID = "WinningTicketTransfer"
@@ -24,6 +24,7 @@ class RedeemedTicket:
     ticket_hash: bytes
     recipient_rand_hash: bytes
     sender_nonce: int
+    creation_round: int
     face_value_wei: int
     paid_wei: int
     from_reserve_wei: int
@@ -60,10 +61,11 @@ def redeemed_tickets(logs: Iterable[Log]) -> Iterator[RedeemedTicket]:
 
 def issued_payment(ticket: RedeemedTicket) -> Payment | None:
     """The payment this very ticket was issued with: every field of it must agree, so its hash does."""
-    if ticket.sender_nonce > MAX_UINT32:
+    if ticket.sender_nonce > MAX_UINT32 or ticket.creation_round > MAX_INT64:
         return None
     candidates = Payment.objects.filter(
         sender=ticket.sender,
+        creation_round=ticket.creation_round,
         recipient_rand_hash=ticket.recipient_rand_hash,
         first_nonce__lte=ticket.sender_nonce,
     ).order_by("-first_nonce")
@@ -90,6 +92,7 @@ def _redeemed(log: Log, before: list[Log]) -> RedeemedTicket:
         ticket_hash=_revealed_hash(log, recipient_rand_hash),
         recipient_rand_hash=recipient_rand_hash,
         sender_nonce=int(log.arguments["senderNonce"]),
+        creation_round=int.from_bytes(_bytes(log.arguments["auxData"])[:32]),
         face_value_wei=int(log.arguments["faceValue"]),
         paid_wei=amounts.get(PAID, 0),
         from_reserve_wei=amounts.get(CLAIMED, 0),

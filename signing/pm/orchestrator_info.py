@@ -9,12 +9,13 @@ from google.protobuf.message import DecodeError
 from signing.pm import livepeer_pb2
 from signing.pm.quotes import fee_wei
 from signing.pm.request_json import BadRequest
-from signing.pm.tickets import MAX_UINT256, ZERO_HASH
+from signing.pm.tickets import MAX_INT64, MAX_UINT256, ZERO_HASH
 
 INVALID_PROTOBUF = "proto: cannot parse invalid wire-format data"
 REFRESH_BEFORE_EXPIRY_SECONDS = 180
 
 _LONGEST_URL = 2048
+_LAST_ROUND = MAX_INT64 - 1  # whoever looks at the rounds beside it can count them
 _OUTSIDE_A_HEADER = re.compile("[^!-~]")
 
 # The records of this room are tuples with names: of each request three are made, in half the time of a dataclass,
@@ -101,8 +102,8 @@ def parse_ticket_params(message: livepeer_pb2.TicketParams) -> TicketParams:
     """Raises BadRequest for numbers that no contract can hold."""
     expiration = message.expiration_params
     round_ = expiration.creation_round
-    if round_ < 0:
-        raise BadRequest("ticketParams creation round is negative", "invalid_ticket_params")
+    if not 0 <= round_ <= _LAST_ROUND:
+        raise BadRequest("ticketParams creation round is out of range", "invalid_ticket_params")
     return TicketParams(
         window(message.recipient, 20),
         _uint256("face_value", message.face_value),

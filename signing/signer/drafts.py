@@ -231,11 +231,13 @@ class Drafting:
 
 def look(work: Work) -> Draft:
     """Asks for the row, or for the stored answer, and pays nothing."""
+    params = work.request.orchestrator.ticket_params
     row = asked_payment(
         customer=work.caller.customer_id,
         api_key=work.caller.api_key_id,
         session=bytes.fromhex(work.session.id),
-        rand_hash=work.request.orchestrator.ticket_params.recipient_rand_hash,
+        rand_hash=params.recipient_rand_hash,
+        creation_round=params.creation_round if params.has_creation_round else work.view.last_initialized_round,
         digest=work.digest,
         sender=address_text(work.key.address),
         presented=work.session.presented,

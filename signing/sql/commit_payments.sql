@@ -61,7 +61,7 @@ DECLARE
 BEGIN
 -- Whoever asks for one payment that is not plain.
 WITH asked AS MATERIALIZED (
-    SELECT customer, session, sender, rand_hash, digest, tickets, at, first_nonce, presented, expected,
+    SELECT customer, session, sender, rand_hash, creation_round, digest, tickets, at, first_nonce, presented, expected,
            expected_balance, expected_at
     FROM unnest(p_payments)
 )
@@ -72,8 +72,12 @@ LEFT JOIN LATERAL (
     WHERE asked.presented IS NOT NULL AND customer_id = asked.customer AND id = asked.session LIMIT 1
 ) held ON true
 LEFT JOIN LATERAL (
-    SELECT sender, first_nonce + tickets - 1 AS last_nonce FROM signing_payment
-    WHERE recipient_rand_hash = asked.rand_hash ORDER BY first_nonce DESC LIMIT 1
+    SELECT paid.sender, paid.first_nonce + paid.tickets - 1 AS last_nonce
+    FROM (VALUES (asked.creation_round - 1), (asked.creation_round), (asked.creation_round + 1)) AS rounds (round),
+    LATERAL (
+        SELECT sender, first_nonce, tickets FROM signing_payment
+        WHERE creation_round = round AND recipient_rand_hash = asked.rand_hash ORDER BY first_nonce DESC LIMIT 1
+    ) paid ORDER BY paid.first_nonce DESC LIMIT 1
 ) newest ON true
 WHERE NOT coalesce(
     asked.tickets > 0 AND asked.customer <> ALL (p_apart)
@@ -172,7 +176,9 @@ END $$;
 --
 -- Locks are taken in one order by every process: wallets by customer, then ticket parameters by key. A wallet's lock
 -- guards the sessions of its customer, that of a sender and a recipient rand hash the nonces of theirs: the last one is
--- that of the newest payment. One clock decides: the caller proposes the moment (`at`) in this database's
+-- that of the newest payment. Payments are found by round first, so that those of today lie together in the index, and
+-- looked for in the rounds beside the asked one too: tickets are redeemed in their round and the one after, so those
+-- of rounds further apart are never both good. One clock decides: the caller proposes the moment (`at`) in this database's
 -- time, and a proposal that is further from it than a payment may wait is refused.
 CREATE OR REPLACE FUNCTION signing_commit_payments(
     p_payments signing_asked_payment[], p_rules jsonb DEFAULT '{}'
@@ -247,13 +253,18 @@ BEGIN
             CONTINUE;
         END IF;
         held := NULL;
-        SELECT sender, first_nonce + tickets - 1 AS last_nonce INTO newest FROM signing_payment
-        WHERE recipient_rand_hash = p.rand_hash ORDER BY first_nonce DESC LIMIT 1;
+        SELECT paid.sender, paid.first_nonce + paid.tickets - 1 AS last_nonce INTO newest
+        FROM (VALUES (p.creation_round - 1), (p.creation_round), (p.creation_round + 1)) AS rounds (round),
+        LATERAL (
+            SELECT sender, first_nonce, tickets FROM signing_payment
+            WHERE creation_round = round AND recipient_rand_hash = p.rand_hash ORDER BY first_nonce DESC LIMIT 1
+        ) paid ORDER BY paid.first_nonce DESC LIMIT 1;
         IF p.presented IS NULL AND newest.sender IS NOT NULL THEN
             -- The same opening asked again within two minutes, and not yet continued: its answer was lost.
             SELECT s.* INTO held FROM signing_payment paid
             JOIN signing_session s ON s.customer_id = paid.customer_id AND s.id = paid.session_id
-            WHERE paid.recipient_rand_hash = p.rand_hash AND paid.customer_id = p.customer
+            WHERE paid.creation_round = ANY (ARRAY[p.creation_round - 1, p.creation_round, p.creation_round + 1])
+              AND paid.recipient_rand_hash = p.rand_hash AND paid.customer_id = p.customer
               AND s.opening_rand_hash = p.rand_hash AND s.opening_digest = p.digest AND s.sequence = 0
               AND s.opened_at > clock_timestamp() - interval '2 minutes'
             ORDER BY s.opened_at DESC LIMIT 1;
@@ -280,7 +291,8 @@ BEGIN
         counter := newest.last_nonce;
         IF newest.sender <> p.sender THEN
             SELECT first_nonce + tickets - 1 INTO counter FROM signing_payment
-            WHERE recipient_rand_hash = p.rand_hash AND sender = p.sender ORDER BY first_nonce DESC LIMIT 1;
+            WHERE creation_round = ANY (ARRAY[p.creation_round - 1, p.creation_round, p.creation_round + 1])
+              AND recipient_rand_hash = p.rand_hash AND sender = p.sender ORDER BY first_nonce DESC LIMIT 1;
         END IF;
         counter := coalesce(counter, 0);
         IF p.tickets = 0 OR counter >= p.first_nonce

@@ -50,12 +50,15 @@ QUERIES: dict[str, str] = {
             SELECT 1 FROM signing_payment p WHERE p.customer_id = u.customer_id AND p.usage_id = u.id)""",
     "usage_with_several_payments": """
         SELECT count(*) FROM (SELECT 1 FROM signing_payment GROUP BY customer_id, usage_id HAVING count(*) > 1) x""",
+    # Tickets are redeemed in their round and the next: those that are good together lie in rounds beside each other,
+    # which share a pair of rounds, counted from an even or from an odd one.
     "sender_nonces_issued_twice": """
-        SELECT count(*) FROM (
-            SELECT first_nonce, max(first_nonce + tickets - 1) OVER (
-                PARTITION BY sender, recipient_rand_hash ORDER BY first_nonce, id
+        SELECT count(DISTINCT id) FROM (
+            SELECT id, first_nonce, max(first_nonce + tickets - 1) OVER (
+                PARTITION BY sender, recipient_rand_hash, shift, (creation_round + shift) / 2 ORDER BY first_nonce, id
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_before
-            FROM signing_payment) x WHERE first_nonce <= last_before""",
+            FROM signing_payment CROSS JOIN (VALUES (0), (1)) AS pairs (shift)
+        ) x WHERE first_nonce <= last_before""",
 }
 
 

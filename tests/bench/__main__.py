@@ -266,17 +266,27 @@ def _all(bench: Bench) -> None:
 
 
 def _growth(bench: Bench, rows: int) -> None:
-    """The same load before and after the tables have grown."""
+    """The same load before and after the tables have grown, the better of two runs each."""
     from tests.bench import growth
 
-    job = {"customers": _MANY, "connections": 64, "requests": 12_000, "signers": _MOST_SIGNERS}
-    before = bench.run("growth, before", **job)
-    if before:
-        growth.grow(rows)
-        after = bench.run(f"growth, after {rows} usage rows", **job)
-        ratio = after["payments_per_second"] / before["payments_per_second"]
-        cpu = after["postgresql_cpu_us"] / before["postgresql_cpu_us"]
-        _say("growth", ratio=round(ratio, 3), postgresql_cpu_ratio=round(cpu, 3), wanted=0.8, reached=ratio >= 0.8)
+    days = float(os.environ.get("BENCH_GROWTH_DAYS", "365"))
+    job = {"customers": _MANY, "connections": 64, "requests": 12_000}
+    counts = (1, _MOST_SIGNERS)
+    before = {signers: _best(bench, "growth, before", signers=signers, **job) for signers in counts}
+    if not all(before.values()):
+        return
+    growth.grow(rows, days=days)
+    for signers in counts:
+        after = _best(bench, f"growth, after {rows} usage rows of {days:g} days", signers=signers, **job)
+        ratio = after["payments_per_second"] / before[signers]["payments_per_second"]
+        cpu = after["postgresql_cpu_us"] / before[signers]["postgresql_cpu_us"]
+        name = f"growth, {signers} signers" if signers > 1 else "growth, 1 signer"
+        _say(name, ratio=round(ratio, 3), postgresql_cpu_ratio=round(cpu, 3), wanted=0.8, reached=ratio >= 0.8)
+
+
+def _best(bench: Bench, name: str, **job: Any) -> dict[str, Any]:
+    runs = [bench.run(name, **job) for _ in range(2)]
+    return max(runs, key=lambda run: run.get("payments_per_second", 0))
 
 
 def _gate(who: str, measured: Sequence[dict[str, Any]]) -> None:
