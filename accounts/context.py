@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import SimpleLazyObject
+from django.utils.module_loading import import_string
 
 from accounts import access, approvals
 from accounts.models import Membership, User
@@ -80,6 +81,8 @@ def _door(request: HttpRequest, name: str, icon: str, label: str) -> Door:
     waiting = 0
     if name == "approvals" and isinstance(request.user, User):
         waiting = approvals.waiting_for(request.user).count()
+    elif name in settings.STAFF_WAITING:
+        waiting = import_string(settings.STAFF_WAITING[name])()
     return Door(url=url, icon=icon, label=label, short=SHORT.get(label, label), here=here, waiting=waiting)
 
 

@@ -211,7 +211,9 @@ def _part_of(facts: RefundFacts) -> RefundPart | None:
         part_id = uuid.UUID(facts.part)
     except ValueError:
         return None
-    return rows.filter(id=part_id, provider_id=None, top_up__charge_id=facts.charge_id).first()
+    ours = rows.filter(id=part_id, provider_id=None, top_up__charge_id=facts.charge_id)
+    # One that was given up here and made there all the same is nobody's part: it is adopted, as one made by hand.
+    return ours.exclude(status__in=RefundPart.ENDED_BADLY).first()
 
 
 def _end_refund(refund_id: uuid.UUID) -> None:

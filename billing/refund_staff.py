@@ -9,14 +9,15 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, Sum
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import approvals, audit
 from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval, Customer, User
-from billing import display, refund_approvals, refund_pages, refunds, tasks
+from billing import display, refund_approvals, refund_pages, refund_waits, refunds, tasks
 from billing.account_search import AccountForm, whose
 from billing.forms import cents_from_text
 from billing.models import Refund
@@ -120,6 +121,19 @@ def staff_refund_ask(request: StaffRequest) -> HttpResponse:
     return redirect("staff_refunds")
 
 
+@require_POST
+@staff_required("refunds.decide")
+def staff_refund_back(request: StaffRequest, refund_id: uuid.UUID) -> HttpResponse:
+    """What stands still goes back into the balance that it came from."""
+    refund = get_object_or_404(Refund.objects.select_related("customer"), pk=refund_id)
+    if refund_waits.give_back(refund, user=request.user):
+        tasks.wake(tasks.work_refunds)
+        messages.success(request, f"Given back. It is in the balance of {refund.customer.name} within seconds")
+    else:
+        messages.info(request, "This refund went on in the meantime")
+    return redirect("staff_refunds")
+
+
 def _page(
     request: StaffRequest, *, form: StaffRefundForm | None = None, status: int = 200, **more: Any
 ) -> HttpResponse:
@@ -136,6 +150,7 @@ def _page(
     context = {
         "form": form or StaffRefundForm(initial={"refund": uuid.uuid4(), "account": account}),
         "refunds": found,
+        "waits": refund_waits.of(now=timezone.now()),
         "chosen": chosen if chosen in STATES else "",
         "account": account,
         "under_way": _sum(Status.REQUESTED),

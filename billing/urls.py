@@ -64,6 +64,7 @@ urlpatterns = [
     path("wallet/top-ups/<uuid:top_up_id>/", views.top_up_return, name="top_up_return"),
     path("refunds/", refund_staff.staff_refunds, name="staff_refunds"),
     path("refunds/ask/", refund_staff.staff_refund_ask, name="staff_refund_ask"),
+    path("refunds/<uuid:refund_id>/back/", refund_staff.staff_refund_back, name="staff_refund_back"),
     path("refunds/disputes/", dispute_staff.staff_disputes, name="staff_disputes"),
     path("finance/rates/", fx_staff.rates_page, name="fx_rates"),
     path("credits/", credit_staff.credits_page, name="credits"),
