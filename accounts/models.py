@@ -173,7 +173,7 @@ class Mail(models.Model):
 
 
 class Notice(models.Model):
-    """A letter to one owner of an account: written with the fact that it tells, sent once by the clock.
+    """A letter about an account, to an owner or to staff: written with the fact that it tells, sent once by the clock.
 
     `letter` holds the words as they were true then; `reference` names the fact, such as `dispute:dp_1:open`.
     """

@@ -1,4 +1,4 @@
-"""Letters to the owners of an account: rows written with the facts that they tell, sent by the clock."""
+"""Letters about an account, to its owners or to staff: rows written with the facts they tell, sent by the clock."""
 
 from dataclasses import asdict
 from urllib.parse import urlsplit
@@ -7,20 +7,20 @@ from django.conf import settings
 
 from accounts import mail, outbox
 from accounts.mail import Letter
-from accounts.models import Customer, Membership, Notice
+from accounts.models import Customer, Membership, Notice, User
 
 
 def write(customer: Customer, *, reference: str, letter: Letter) -> None:
     """One letter for each owner, inside the transaction of the fact; the same reference again changes nothing."""
     owners = Membership.objects.filter(customer=customer, role=Membership.Role.OWNER, user__is_active=True)
-    words = {**asdict(letter), "action": list(letter.action) if letter.action else None}
-    Notice.objects.bulk_create(
-        [
-            Notice(customer=customer, reference=reference[:200], to=address, letter=words)
-            for address in owners.values_list("user__email", flat=True)
-        ],
-        ignore_conflicts=True,
-    )
+    _write(customer, reference, letter, list(owners.values_list("user__email", flat=True)))
+
+
+def write_to_staff(customer: Customer, *, right: str, reference: str, letter: Letter) -> None:
+    """One letter about this account for each member of staff who holds the right, in the same way."""
+    staff = User.objects.filter(is_active=True, is_staff=True).order_by("id")
+    addresses = [person.email for person in staff if person.has_perm(right)]
+    _write(customer, f"staff:{reference}", letter, addresses)
 
 
 def send_waiting(*, limit: int = 100) -> int:
@@ -45,6 +45,14 @@ def whom_to_ask(customer: Customer) -> list[str]:
     if not settings.SELLER_EMAIL:
         return []
     return [f"Questions? Write to {settings.SELLER_EMAIL} and name account {customer.pk}."]
+
+
+def _write(customer: Customer, reference: str, letter: Letter, addresses: list[str]) -> None:
+    words = {**asdict(letter), "action": list(letter.action) if letter.action else None}
+    Notice.objects.bulk_create(
+        [Notice(customer=customer, reference=reference[:200], to=to, letter=words) for to in addresses],
+        ignore_conflicts=True,
+    )
 
 
 def _send(notice: Notice) -> None:

@@ -9,8 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import moments
-from accounts.models import User
-from billing import display, refund_waits
+from accounts.models import Hold, User
+from billing import display, disputes, refund_waits
+from billing.models import Dispute
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,12 +33,50 @@ class Line:
 
 def of(user: User) -> list[Line]:
     """What this person may look at, the worst first."""
-    found = list(_refunds()) if user.has_perm("refunds.see") else []
+    found = [*_banks()] if user.has_perm("risk.see") else []
+    found += [*_refunds()] if user.has_perm("refunds.see") else []
     return sorted(found, key=lambda line: line.kind != "bad")
 
 
 def refunds_waiting() -> int:
     return sum(line.count for line in _refunds())
+
+
+def banks_waiting() -> int:
+    return sum(line.count for line in _banks())
+
+
+def _banks() -> Iterator[Line]:
+    """What banks ask, take back and warn of: answers that are wanted, and accounts that are held for a warning."""
+    waiting = list(disputes.unanswered())
+    for stage, one, many in (
+        (Dispute.Stage.OPEN, "A dispute wants", "disputes want"),
+        (Dispute.Stage.INQUIRY, "An inquiry of a bank wants", "inquiries of banks want"),
+    ):
+        rows = [dispute for dispute in waiting if dispute.stage == stage]
+        if rows:
+            due = f", until {moments.minute(rows[0].evidence_due_at)} UTC" if rows[0].evidence_due_at else ""
+            yield Line(
+                kind="bad",
+                title=f"{one if len(rows) == 1 else f'{len(rows)} {many}'} an answer",
+                text=f"{rows[0].customer.name}, {rows[0].amount_text}: {rows[0].said.lower()}{due}.",
+                url=reverse("risk_account", args=[rows[0].customer_id]) if len(rows) == 1 else reverse("risk"),
+                count=len(rows),
+                since=min(dispute.opened_at for dispute in rows),
+            )
+    warned = Hold.objects.filter(code=Hold.Code.FRAUD_WARNING, lifted_at=None).select_related("customer")
+    held = list(warned.order_by("placed_at"))
+    if held:
+        yield Line(
+            kind="warn",
+            title="An account is held for a warning of fraud"
+            if len(held) == 1
+            else f"{len(held)} accounts are held for warnings of fraud",
+            text=f"{held[0].customer.name}: {held[0].reason}",
+            url=reverse("risk_account", args=[held[0].customer_id]) if len(held) == 1 else reverse("risk"),
+            count=len(held),
+            since=held[0].placed_at,
+        )
 
 
 def _refunds() -> Iterator[Line]:

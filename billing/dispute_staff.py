@@ -7,6 +7,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts.access import StaffRequest, staff_required
+from billing import disputes
 from billing.models import Dispute, FraudWarning
 
 _SHOWN = 100
@@ -26,7 +27,7 @@ def staff_disputes(request: StaffRequest) -> HttpResponse:
         rows = rows.filter(stage__in=STATES[chosen])
     if account.isdecimal() and len(account) < 18:
         rows, warnings = rows.filter(customer_id=int(account)), warnings.filter(customer_id=int(account))
-    unanswered = Dispute.objects.filter(stage=Stage.OPEN, evidence_sent_at=None).order_by("evidence_due_at")
+    unanswered = disputes.unanswered()
     sums = Dispute.objects.aggregate(
         withdrawn=Sum("withdrawn_nano_usd", default=0),
         frozen=Sum("frozen_nano_usd", default=0),

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 from django.db import connection, transaction
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts import holds, notices
@@ -18,6 +19,7 @@ from billing import (
     money_letters,
     postings,
     refund_bookings,
+    risk_letters,
     stripe_gateway,
     topups,
 )
@@ -55,6 +57,8 @@ def sync(dispute_id: str) -> None:
         return
     with transaction.atomic():
         dispute = _row(facts, top_up)
+        dispute.provider_status = facts.status[:40]
+        dispute.evidence_due_at = facts.evidence_due_at
         _book_movements(dispute, facts)
         stage = STAGES.get(facts.status, Stage.OPEN)
         later = _ORDER.index(stage) > _ORDER.index(Stage(dispute.stage)) and dispute.stage != Stage.WON
@@ -62,8 +66,6 @@ def sync(dispute_id: str) -> None:
         appealed = stage == Stage.WON and dispute.stage == Stage.LOST and dispute.withdrawn_nano_usd < 0
         if later or appealed:
             _enter(dispute, stage)
-        dispute.provider_status = facts.status[:40]
-        dispute.evidence_due_at = facts.evidence_due_at
         dispute.save()
 
 
@@ -103,6 +105,13 @@ def submit_evidence(dispute: Dispute, *, text: str, user: User) -> None:
     """Hands a written answer to the bank, for good. Raises Unavailable, Refused."""
     stripe_gateway.submit_evidence(dispute.provider_id, text=text)
     Dispute.objects.filter(id=dispute.id).update(evidence_sent_at=timezone.now(), evidence_by=user)
+
+
+def unanswered() -> QuerySet[Dispute]:
+    """Disputes and inquiries whose bank waits for our answer, the most urgent first."""
+    open_ones = Dispute.objects.filter(stage__in=[Stage.INQUIRY, Stage.OPEN], evidence_sent_at=None)
+    waiting = open_ones.filter(provider_status__in=Dispute.WAITING_FOR_US).select_related("customer", "top_up")
+    return waiting.order_by(F("evidence_due_at").asc(nulls_last=True), "opened_at")
 
 
 def stops_charging(customer_id: int) -> bool:
@@ -213,9 +222,11 @@ def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
                 reference=f"inquiry:{dispute.provider_id}",
                 reason=f"The card's bank asks about a payment of {amount} ({dispute.reason.replace('_', ' ')}).",
             )
+            risk_letters.inquiry(dispute)
         case Stage.OPEN:
             _freeze(dispute, amount)
             _write(dispute, money_letters.dispute_opened(dispute))
+            risk_letters.dispute_opened(dispute)
         case Stage.WON:
             released = dispute.frozen_nano_usd
             dispute_verdicts.release(dispute, released)

@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from accounts import holds, notices
-from billing import disputes, fraud, money_letters, stripe_gateway
+from billing import disputes, fraud, money_letters, risk_letters, stripe_gateway
 from billing.models import FraudWarning
 
 
@@ -30,4 +30,5 @@ def sync(warning_id: str) -> None:
         code = holds.Code.FRAUD_WARNING
         if holds.place(customer=top_up.customer, code=code, reference=reference, reason=reason, tell=False):
             notices.write(top_up.customer, reference=reference, letter=money_letters.fraud_warning(top_up))
+            risk_letters.fraud_warning(top_up, reference=reference, said=warning.said)
         fraud.note(top_up.customer, code=fraud.Code.FRAUD_WARNING, reference=reference, reason=reason)

@@ -26,6 +26,8 @@ class Dispute(models.Model):
 
     # Of these, nothing of the payment is refunded.
     BLOCKING = (Stage.OPEN, Stage.LOST)
+    # Of these, in the provider's words, the bank waits for us.
+    WAITING_FOR_US = ("warning_needs_response", "needs_response")
 
     provider_id = models.CharField(max_length=120, unique=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="disputes")
@@ -63,6 +65,10 @@ class Dispute(models.Model):
     @property
     def amount_text(self) -> str:
         return display.cents_text(self.amount_cents, self.currency)
+
+    @property
+    def wants_answer(self) -> bool:
+        return self.provider_status in self.WAITING_FOR_US and self.evidence_sent_at is None
 
     @property
     def said(self) -> str:
