@@ -171,3 +171,63 @@ def test_room_that_a_commit_without_an_answer_took_comes_back_after_its_time_and
         assert was_committed or held == "question"
         assert pay(doubtful) == ("paid" if was_committed else "velocity")
         assert [row["fresh_nano_usd"] for row in rows(owner)] == [unit] * 4
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("signing.signer.batch._MOST_WAITING", 8), ("signing.signer.asgi._MOST_REQUESTS", 9)]
+)
+def test_who_comes_when_the_queue_is_full_is_told_at_once_and_those_in_it_are_answered(
+    limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One payment is on its way to the database, eight wait behind it, and there is room for no more."""
+    monkeypatch.setattr(limit, most)
+    server: dict[str, Any] = settings.DATABASES["default"]
+    with (
+        held_line((server["HOST"], int(server["PORT"]))) as line,
+        running_signer(database_port=line.port) as stage,
+        ThreadPoolExecutor(21) as pool,
+    ):
+        client, owner = stage.gateway(dollars_nano=10**12)
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+        rand_hash = os.urandom(32)
+        held = line.hold("question", rand_hash, rand_hash.hex().encode())
+        asked = [pool.submit(client.pay, orchestrator=offer(rand_hash=rand_hash), type="fixed")]
+        assert held.wait(5)
+        asked += [pool.submit(client.pay, orchestrator=offer(), type="fixed") for _ in range(20)]
+        deadline = time.monotonic() + 1.2
+        while sum(each.done() for each in asked) < 12 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        refused = [each.result() for each in asked if each.done()]
+        line.let_go()
+        answers = [each.result() for each in asked]
+        assert [(answer.status, answer.code, answer.headers["retry-after"]) for answer in refused] == [
+            (503, "overloaded", "1")
+        ] * 12
+        assert sorted(answer.status for answer in answers) == [200] * 9 + [503] * 12
+        assert len(rows(owner)) == 10
+        assert {answer.status for answer in client.pay_all([{"orchestrator": offer(), "type": "fixed"}] * 4)} == {200}
+
+
+def test_a_signer_that_met_a_standby_finds_the_server_that_took_its_place(stage: Stage) -> None:
+    """Connections made while the name still leads to a server that only reads must not be kept for good."""
+    client, owner = stage.gateway(dollars_nano=10**12)
+    assert client.pay(orchestrator=offer(), type="fixed").status == 200
+    name, user = settings.DATABASES["default"]["NAME"], settings.DATABASES["default"]["USER"]
+    execute(f'ALTER ROLE "{user}" IN DATABASE "{name}" SET default_transaction_read_only = on')
+    try:
+        execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'clearinghouse-signer'"
+            " AND datname = current_database()"
+        )
+        request, deadline = {"orchestrator": offer(), "type": "fixed"}, time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            assert client.pay(**request).status == 503
+            time.sleep(0.05)
+        assert client.request("GET", "/readyz").status == 503
+    finally:
+        execute(f'ALTER ROLE "{user}" IN DATABASE "{name}" RESET default_transaction_read_only')
+    deadline = time.monotonic() + 10
+    while client.pay(**request).status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(rows(owner)) == 2

@@ -25,6 +25,7 @@ _LIMIT = (
     f"SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS * 1000:.0f}', false),"
     f" set_config('lock_timeout', '{_LOCK_SECONDS * 1000:.0f}', false)"
 )
+_OUTAGES = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 _NO_OUTAGE = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -85,7 +86,7 @@ class Database:
             _raise_outage(TimeoutError())
         try:
             return query.result()
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (*_OUTAGES, PoolTimeout) as error:
             _raise_outage(error)
 
     async def ask(self, statement: bytes, *parameters: bytes | str) -> bytes | None:
@@ -96,7 +97,7 @@ class Database:
         try:
             async with asyncio.timeout(_OVERALL_SECONDS):
                 return await self._line.ask(statement, *parameters)
-        except (psycopg.OperationalError, TimeoutError) as error:
+        except (*_OUTAGES, TimeoutError) as error:
             _raise_outage(error)
 
     async def check(self) -> None:
@@ -146,6 +147,8 @@ def _conninfo(settings: Mapping[str, Any]) -> str:
         "port": settings["PORT"],
         **settings.get("OPTIONS", {}),
         "connect_timeout": 2,
+        # A standby that the name leads to for a while would be kept for good: its answers are old, and it takes nothing.
+        "target_session_attrs": "read-write",
         "application_name": "clearinghouse-signer",
         # A peer that vanished without a word must not hold a connection for minutes.
         "tcp_user_timeout": 2000,
