@@ -147,7 +147,7 @@ def _conninfo(settings: Mapping[str, Any]) -> str:
         "port": settings["PORT"],
         **settings.get("OPTIONS", {}),
         "connect_timeout": 2,
-        # A standby that the name leads to for a while would be kept for good: its answers are old, and it takes nothing.
+        # A standby that the name leads to for a while would be kept for good, though its answers are old.
         "target_session_attrs": "read-write",
         "application_name": "clearinghouse-signer",
         # A peer that vanished without a word must not hold a connection for minutes.
