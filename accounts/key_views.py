@@ -53,7 +53,6 @@ def _list(
         "made": made,
         "issued": issued,
         "sdk_token": sdk_token(issued.text) if issued else "",
-        "signer_url": settings.SIGNER_URL,
     }
     return render(request, "accounts/keys.html", context, status=422 if form else 201 if issued else 200)
 

@@ -49,3 +49,11 @@ def duration(span: timedelta) -> str:
         hours, rest = divmod(seconds // 60, 60)
         return f"{hours} h {rest:02d} m" if rest else f"{hours} h"
     return f"{seconds // 86_400} days"
+
+
+def forecast(span: timedelta) -> str:
+    """`12 days`, `40 h`, `25 min`: the largest unit alone, since nobody knows the future by the minute."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 3_600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3_600} h" if seconds < 2 * 86_400 else duration(span)

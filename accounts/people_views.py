@@ -18,7 +18,7 @@ from accounts.models import Approval, User
 class RoleForm(forms.Form):
     """Whom to give which role, and why."""
 
-    email = forms.EmailField(label="Address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    email = forms.EmailField(label="Email", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     role = forms.ChoiceField(label="Role", choices=[(role, role.title()) for role in roles.ROLES])
     reason = forms.CharField(label="Why", max_length=500)
     once = forms.CharField(widget=forms.HiddenInput, required=False, max_length=60, initial=uuid.uuid4)

@@ -60,7 +60,7 @@ class BillingProfileForm(forms.Form):
     )
     invoice_email = forms.EmailField(
         required=False,
-        label="Address for receipts",
+        label="Email for receipts",
         error_messages={"invalid": "This is not a whole address. One looks like accounts@example.com."},
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )

@@ -109,8 +109,9 @@ def lately(customer_id: int, *, since: datetime, limit: int) -> dict[uuid.UUID, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSum:
-    """What one session handed out and cost."""
+    """What one session handed out and cost; `label` is what the customer called its work."""
 
+    label: str = ""
     payments: int = 0
     quantity: int = 0
     fee_wei: int = 0
@@ -122,13 +123,14 @@ class SourceSum:
 def by_source(customer_id: int, sources: list[uuid.UUID]) -> dict[uuid.UUID, SourceSum]:
     """The sums of some sessions."""
     rows = _rows(
-        "SELECT source, count(*), sum(quantity), sum(fee_wei), sum(cost_wei), sum(cost_nano_usd)::bigint,"
-        " sum(charge_nano_usd)::bigint FROM billing_usage"
+        'SELECT source, max(label COLLATE "C"), count(*), sum(quantity), sum(fee_wei), sum(cost_wei),'
+        " sum(cost_nano_usd)::bigint, sum(charge_nano_usd)::bigint FROM billing_usage"
         " WHERE customer_id = %s AND source = ANY (%s) GROUP BY source",
         [customer_id, sources],
     )
     return {
         source: SourceSum(
+            label=label,
             payments=payments,
             quantity=quantity,
             fee_wei=int(fee_wei),
@@ -136,7 +138,7 @@ def by_source(customer_id: int, sources: list[uuid.UUID]) -> dict[uuid.UUID, Sou
             cost_nano_usd=cost,
             charge_nano_usd=charge,
         )
-        for source, payments, quantity, fee_wei, cost_wei, cost, charge in rows
+        for source, label, payments, quantity, fee_wei, cost_wei, cost, charge in rows
     }
 
 

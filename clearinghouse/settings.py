@@ -99,7 +99,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.shell",
             ],
-            "builtins": ["accounts.templatetags.page", "billing.templatetags.money"],
+            "builtins": ["accounts.templatetags.page", "billing.templatetags.money", "billing.templatetags.work"],
         },
     }
 ]

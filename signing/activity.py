@@ -34,6 +34,11 @@ class SessionLine:
     last_minute_nano_usd: int = 0
 
     @property
+    def label(self) -> str:
+        """What the customer calls the work, its app or its model; empty for plain transcoding."""
+        return self.total.label or self.session.app
+
+    @property
     def live(self) -> bool:
         return self.last_minute_nano_usd > 0 and self.session.kind != PAID_AT_ONCE
 

@@ -38,6 +38,11 @@ def overview(request: CustomerRequest) -> HttpResponse:
     now = timezone.now()
     context = _figures(request, now) | {"live": activity.live_sessions(request.customer.pk, now=now)}
     context["live_minute"] = sum(line.last_minute_nano_usd for line in context["live"])
+    context |= {
+        "used_before": bool(context["month_payments"]) or usage.charges(request.customer.pk).exists(),
+        "has_key": ApiKey.objects.filter(customer=request.customer, revoked_at=None).exists(),
+        "signer_url": settings.SIGNER_URL,
+    }
     if "HX-Request" in request.headers:
         return render(request, "signing/parts/figures.html", context)
     span = request.GET.get("days", "30d")
@@ -47,9 +52,6 @@ def overview(request: CustomerRequest) -> HttpResponse:
         "span": span if span in SPANS else "30d",
         "spans": list(SPANS),
         "redemptions": activity.redemptions(request.customer.pk),
-        "has_key": ApiKey.objects.filter(customer=request.customer, revoked_at=None).exists(),
-        "used_before": bool(context["spend_total"]) or usage.charges(request.customer.pk).exists(),
-        "signer_url": settings.SIGNER_URL,
     }
     return render(request, "signing/overview.html", context)
 

@@ -89,6 +89,26 @@
     guards(document);
   });
 
+  // An amount of one's own belongs to the choice "Other": whoever leaves that choice leaves the amount too.
+  document.addEventListener("change", event => {
+    const { name, value, form } = event.target;
+    if (name === "choice" && value !== "other" && form?.elements.other) form.elements.other.value = "";
+  });
+
+  // What refreshes by itself keeps the keyboard's place: the same link or button has the focus again.
+  let place = null;
+  document.addEventListener("htmx:beforeSwap", event => {
+    const at = document.activeElement;
+    place = at && at !== document.body && event.detail.target.contains(at) ? at : null;
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    const was = place;
+    place = null;
+    if (!was || was.isConnected || document.activeElement !== document.body) return;
+    const same = other => ["href", "data-copy", "name", "value"].every(name => other.getAttribute(name) === was.getAttribute(name));
+    [...document.querySelectorAll(was.tagName)].find(same)?.focus({ preventScroll: true });
+  });
+
   const ready = scope => {
     guards(scope);
     // Sent open by the server, so that it is seen without scripts too; with them it becomes modal.

@@ -16,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import ApiKey, Customer
 from billing import ledger, tasks, topups
 from billing.models import TopUp, Usage
+from billing.templatetags.work import kind_word, work_name
 from sandbox.psp.client import Psp, running_psp
 from signing.models import ChainEvent, Redemption
 from tests import builders
@@ -140,6 +141,32 @@ def test_a_new_account_is_told_what_to_do_first_on_every_page(member: Client, pa
         "/statements/": "Running",
     }
     assert first_steps[path] in words
+
+
+@pytest.mark.django_db
+def test_the_first_steps_make_room_for_sessions_with_the_first_payment(member: Client, payer: Customer) -> None:
+    builders.top_up(payer, 100)
+    key = builders.api_key(payer)
+    before = text_of(member.get("/", headers={"HX-Request": "true"}))
+    assert "Done: $100.00 can be spent" in before
+    assert "Copy the lines for your client" in before
+    assert "Live sessions" not in before
+    paid(payer, key, opened(payer, key))
+    after = text_of(member.get("/", headers={"HX-Request": "true"}))
+    assert "Three steps" not in after
+    assert "Live sessions" in after
+
+
+@pytest.mark.django_db
+def test_work_is_called_by_its_name_and_its_kind_in_words(member: Client, payer: Customer) -> None:
+    builders.top_up(payer, 100)
+    key = builders.api_key(payer)
+    session_id = opened(payer, key)
+    charge = Usage.objects.get(id=paid(payer, key, session_id))
+    for path in ("/", "/usage/"):
+        words = text_of(member.get(path))
+        assert re.search(f"{work_name(charge.label, charge.kind)} ?{kind_word(charge.kind)}", words)
+    assert (work_name("", "lv2v"), work_name("", ""), kind_word("new")) == ("Live video to video", "Transcoding", "new")
 
 
 @pytest.mark.django_db

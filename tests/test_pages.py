@@ -128,6 +128,11 @@ def test_times_of_the_last_day_are_told_by_their_age(earlier: timedelta, words: 
     assert moments.ago(now - earlier, now=now) == words
 
 
+def test_a_forecast_is_never_more_exact_than_its_largest_unit() -> None:
+    seconds = {0: "0 min", 1_540: "25 min", 3_600: "1 h", 145_500: "40 h", 172_800: "2 days", 1_100_000: "12 days"}
+    assert {n: moments.forecast(timedelta(seconds=n)) for n in seconds} == seconds
+
+
 def test_durations_are_cut_to_two_units() -> None:
     seconds = {0: "0 s", 59: "59 s", 60: "1 m", 200: "3 m 20 s", 8_040: "2 h 14 m", 7_200: "2 h", 1_036_800: "12 days"}
     assert {n: moments.duration(timedelta(seconds=n)) for n in seconds} == seconds

@@ -263,6 +263,7 @@ def test_the_price_follows_the_amount_on_phone_and_desk(
         page.goto(f"{live_server.url}/wallet/")
         page.locator("label.opt", has_text="20").first.click()
         page.wait_for_selector("text=$23.80")
+        page.get_by_label("Other").first.check()
         page.fill("#id_other", "100.01")
         page.wait_for_selector("text=$119.01")
         shoot(page, tmp_path, "wallet")

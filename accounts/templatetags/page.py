@@ -158,6 +158,12 @@ def duration(span: timedelta | int | None) -> str:
 
 
 @register.filter
+def forecast(span: timedelta | None) -> str:
+    """`12 days` or `40 h`: how long something lasts at its pace."""
+    return EMPTY if span is None else moments.forecast(span)
+
+
+@register.filter
 def count(number: int | None) -> str:
     """`36,102,114`"""
     return EMPTY if number is None else f"{number:,}"
