@@ -1,6 +1,7 @@
 """The signer and a database that is not as it was: functions made anew, rights withdrawn, answers that never came."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -131,6 +132,38 @@ def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_ma
         line.upstream = upstream
         assert becomes(probe, 200)
         assert client.pay(orchestrator=offer(), type="fixed").status == 200
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["at once", "when its connections end"])
+def test_payments_get_503_in_two_seconds_from_a_database_that_says_nothing_and_go_on_when_it_speaks(
+    ended: bool,
+) -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+    upstream = (server["HOST"], int(server["PORT"]))
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=64) as silent,
+        held_line(upstream) as line,
+        running_signer(database_port=line.port) as stage,
+    ):
+        client, owner = stage.gateway(dollars_nano=10**12)
+        assert client.pay(orchestrator=offer(), type="fixed").status == 200
+        line.upstream = silent.getsockname()
+        if ended:
+            execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%%-signer'")
+        else:
+            line.hold("answer", b"")  # whatever is asked
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            asked_at = time.monotonic()
+            answers = client.pay_all([{"orchestrator": offer(), "type": "fixed"} for _ in range(3)])
+            assert time.monotonic() - asked_at < 2.5
+            assert {answer.status for answer in answers} == {503}
+        line.upstream = upstream
+        line.let_others_pass()
+        assert becomes(Client(stage.url, None), 200)
+        paid = [client.pay(orchestrator=offer(), type="fixed").status for _ in range(5)]
+        assert paid == [200] * 5
+        assert 6 <= len(rows(owner)) <= 9  # what was asked at last may have been committed
 
 
 @pytest.mark.parametrize("held", ["answer", "question"][: size.of(1, full=2)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection
 
+from clearinghouse.embedded import free_port
+from signing.signer import line as line_module
 from signing.signer.asked_payments import asked_payment
 from signing.signer.batch import Batch
 from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.fresh_money import Caps, FreshMoney
+from signing.signer.outages import reason
 from signing.signer.recipients import Recipients
 from tests.held_line import HeldLine, held_line
 
@@ -23,14 +28,14 @@ PID = b"SELECT pg_backend_pid()"
 LONG = "a long question " * 100_000
 
 
-def with_a_database(story: Callable[[Database], Awaitable[None]], *, port: int | None = None) -> None:
+def with_a_database(story: Callable[[Database], Awaitable[None]], *, port: int | None = None, **changes: str) -> None:
     """Tells the story; whatever the event loop has to say of errors nobody looked at is an error."""
 
     async def tell() -> list[Mapping[str, Any]]:
         said: list[Mapping[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
         given: dict[str, Any] = settings.DATABASES["default"]
-        database = Database(given if port is None else {**given, "HOST": "127.0.0.1", "PORT": port})
+        database = Database({**given, **changes} if port is None else {**given, "HOST": "127.0.0.1", "PORT": port})
         await database.open()
         try:
             await story(database)
@@ -153,6 +158,180 @@ def test_a_connection_that_falls_silent_while_it_begins_is_given_up_for_another_
 
     with held_line((server["HOST"], int(server["PORT"]))) as line:
         with_a_database(lambda database: story(database, line), port=line.port)
+
+
+async def becomes_available(database: Database, seconds: float) -> None:
+    """Both ways to ask are had again in that time; before, each says within two seconds that it is not."""
+    deadline = time.monotonic() + seconds
+    for ask in (lambda: database.ask(ECHO, "after"), lambda: database.fetch("SELECT 'after'")):
+        while True:
+            asked_at = time.monotonic()
+            try:
+                assert await ask() in (b"after", [("after",)])
+                break
+            except DatabaseUnavailable:
+                assert time.monotonic() - asked_at < 2
+                assert time.monotonic() < deadline
+
+
+async def end_all(database: Database) -> None:
+    """Every connection of this database object's process, the one that says so included."""
+    with pytest.raises(DatabaseUnavailable):
+        await database.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'clearinghouse-signer' ORDER BY pid = pg_backend_pid()"
+        )
+
+
+@pytest.mark.parametrize("silent_at", ["once", "the limits"])
+def test_a_server_that_takes_connections_and_says_nothing_is_told_in_two_seconds_and_left_for_one_that_speaks(
+    silent_at: str,
+) -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+    upstream = (server["HOST"], int(server["PORT"]))
+
+    async def story(database: Database, line: HeldLine, silent: tuple[str, int]) -> None:
+        await becomes_available(database, 5)
+        if silent_at == "once":
+            line.upstream = silent
+        else:
+            line.hold("question", b"statement_timeout")
+        await end_all(database)
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            told = await asyncio.gather(
+                *(unavailable(database.fetch("SELECT 1")) for _ in range(5)), unavailable(database.ask(ECHO, "away"))
+            )
+            assert max(told) < 2
+        line.upstream = upstream
+        line.let_others_pass()
+        await becomes_available(database, 6)
+
+    with held_line(upstream) as line, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        with_a_database(lambda database: story(database, line, silent.getsockname()), port=line.port)
+
+
+def test_a_pool_whose_questions_went_unanswered_is_had_again_at_once() -> None:
+    server: dict[str, Any] = settings.DATABASES["default"]
+
+    async def story(database: Database, line: HeldLine) -> None:
+        await becomes_available(database, 5)
+        line.hold("answer", b"a mark")
+        unheard = (unavailable(database.fetch("SELECT 'a mark', pg_sleep(0.1)")) for _ in range(8))
+        assert max(await asyncio.gather(*unheard)) < 2
+        impatient = asyncio.create_task(database.fetch("SELECT 'a mark'"))
+        await asyncio.sleep(0.6)
+        impatient.cancel()
+        line.let_others_pass()
+        await becomes_available(database, 1.5)
+
+    with held_line((server["HOST"], int(server["PORT"]))) as line:
+        with_a_database(lambda database: story(database, line), port=line.port)
+
+
+def test_an_old_connection_is_replaced_beside_the_questions_and_kept_where_no_other_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line_module, "MOST_SECONDS_OF_A_CONNECTION", 0.3)
+    monkeypatch.setattr(line_module, "_SECONDS_BETWEEN_RENEWALS", 0.3)
+    monkeypatch.setattr(line_module, "_SECONDS_TO_FINISH", 0.2)
+    server: dict[str, Any] = settings.DATABASES["default"]
+    upstream = (server["HOST"], int(server["PORT"]))
+
+    async def numbers(database: Database, seconds: float) -> set[int]:
+        until, seen = time.monotonic() + seconds, set()
+        while time.monotonic() < until:
+            seen.add(await number_of(database))
+            assert await database.ask(b"SELECT 'slow' FROM pg_sleep(0.05)") == b"slow"
+        return seen
+
+    async def story(database: Database, line: HeldLine) -> None:
+        assert len(await numbers(database, 2)) >= 3
+        line.upstream = ("127.0.0.1", 1)
+        await asyncio.sleep(0.5)
+        kept = await numbers(database, 1)
+        assert len(kept) == 1
+        line.upstream = upstream
+        assert len(await numbers(database, 2)) >= 3
+        await asyncio.sleep(1)
+        rows = await database.fetch(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'clearinghouse-signer' AND pid = ANY (%s)",
+            [list(kept)],
+        )
+        assert rows == [(0,)]
+
+    with held_line(upstream) as line:
+        with_a_database(lambda database: story(database, line), port=line.port)
+
+
+def test_a_server_that_became_a_standby_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    readonly = "set_config('default_transaction_read_only', 'on', false)"
+
+    async def story(database: Database) -> None:
+        await becomes_available(database, 5)
+        number = await number_of(database)
+        await database.ask(f"SELECT {readonly}".encode())
+        await asyncio.gather(*(database.fetch(f"SELECT {readonly}, pg_sleep(0.2)") for _ in range(4)))
+        assert await unavailable(database.ask(b"CREATE TABLE line_standby ()")) < 1
+        assert await number_of(database) != number
+        told = [unavailable(database.fetch("CREATE TABLE line_standby ()")) for _ in range(4)]
+        await asyncio.gather(*told)
+        assert await database.fetch("SELECT current_setting('default_transaction_read_only')") == [("off",)]
+
+    async def reading_only(database: Database) -> None:
+        assert await unavailable(database.ask(ECHO, "during")) < 2
+
+    with_a_database(story)
+    name = settings.DATABASES["default"]["NAME"]
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        try:
+            with_a_database(reading_only)
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    assert "database: ReadOnlySqlTransaction 25006: cannot execute CREATE TABLE in a read-only transaction" in (
+        caplog.messages
+    )
+    assert [each for each in caplog.messages if "no connection: " in each and "session is read-only" in each]
+
+
+def test_an_outage_is_logged_with_its_reason_and_never_with_what_was_asked(caplog: pytest.LogCaptureFixture) -> None:
+    given: dict[str, Any] = settings.DATABASES["default"]
+    secret = "a payload that nobody may read"
+
+    async def story(database: Database) -> None:
+        await becomes_available(database, 5)
+        number = await number_of(database)
+        asking = asyncio.create_task(database.ask(b"SELECT $1::text FROM pg_sleep(1)", secret))
+        await asyncio.sleep(0.1)
+        await database.fetch("SELECT pg_terminate_backend(%s)", [number])
+        await unavailable(asking)
+        await unavailable(database.ask(b"SELECT $1::text FROM pg_sleep(3)", secret))
+        for refused in (b"SELECT $1::int", b"SELECT nothing($1)"):
+            with pytest.raises(psycopg.Error) as told:
+                await database.ask(refused, secret)
+            assert secret not in reason(told.value)
+
+    async def turned_away(database: Database) -> None:
+        await unavailable(database.ask(ECHO, secret))
+
+    with_a_database(story)
+    with held_line(("127.0.0.1", 1)) as line:
+        with_a_database(turned_away, port=line.port)
+    with_a_database(turned_away, port=free_port())
+    with_a_database(turned_away, PASSWORD="not this one")
+    with_a_database(turned_away, NAME="no_such_database")
+    for said in (
+        "consuming input failed: terminating connection due to administrator command",
+        "QueryCanceled 57014: canceling statement due to statement timeout",
+        "server closed the connection unexpectedly",
+        "Connection refused",
+        "password authentication failed for user",
+        'database "no_such_database" does not exist',
+    ):
+        assert [each for each in caplog.messages if each.startswith("database: ") and said in each], said
+    assert not [each for each in caplog.messages if secret in each or "not this one" in each]
+    assert not [each for each in caplog.messages if given["PASSWORD"] in each]
 
 
 def test_a_database_that_turns_everybody_away_is_not_asked_at_once_again_by_everybody() -> None:

@@ -13,6 +13,7 @@ import psycopg
 from signing.signer.asked_payments import AskedPayment, pack
 from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.fresh_money import FreshMoney, used_and_paid
+from signing.signer.outages import reason
 from signing.signer.refusals import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -170,5 +171,4 @@ class Batch:
 
 
 def _log(error: Exception, payments: int) -> None:
-    code = error.sqlstate if isinstance(error, psycopg.Error) else ""
-    logger.error("a commit of %d payments failed: %s %s", payments, type(error).__name__, code)
+    logger.error("a commit of %d payments failed: %s", payments, reason(error))

@@ -1,7 +1,10 @@
 """The signer's connections to PostgreSQL, and the one clock that all signers share: the database's."""
 
 import asyncio
+import contextlib
 import logging
+import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -10,8 +13,10 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from signing.signer.line import Line
+from signing.signer.line import MOST_SECONDS_OF_A_CONNECTION, Line
+from signing.signer.outages import reason
 from signing.signer.refusals import Unavailable
+from signing.signer.wire import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +30,12 @@ _LIMIT = (
     f"SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS * 1000:.0f}', false),"
     f" set_config('lock_timeout', '{_LOCK_SECONDS * 1000:.0f}', false)"
 )
-_OUTAGES = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 _NO_OUTAGE = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
 )
+_OUTAGE = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout, TimeoutError)
 
 
 class DatabaseUnavailable(Unavailable):
@@ -55,6 +60,7 @@ class Database:
             max_size=_CONNECTIONS,
             timeout=_CONNECTION_SECONDS,
             reconnect_timeout=5,
+            max_lifetime=MOST_SECONDS_OF_A_CONNECTION,
             kwargs={"autocommit": True, "prepare_threshold": 0},
             configure=_limit,
         )
@@ -72,21 +78,21 @@ class Database:
 
     async def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of one statement. Raises DatabaseUnavailable, or psycopg.Error for what is no outage."""
-        query = asyncio.create_task(self._query(statement.encode(), parameters))
+        used: list[Connection] = []
+        query = asyncio.create_task(self._query(statement.encode(), parameters, used))
         query.add_done_callback(_forget)
         try:
             done, _ = await asyncio.wait({query}, timeout=_OVERALL_SECONDS)
         except asyncio.CancelledError:
             # Whoever asked has no more time: the connection is for those who have.
-            query.cancel()
+            _give_up(query, used)
             raise
         if not done:
-            # Cancelling asks the server, which may be what does not answer: nobody waits for that.
-            query.cancel()
+            _give_up(query, used)
             _raise_outage(TimeoutError())
         try:
             return query.result()
-        except (*_OUTAGES, PoolTimeout) as error:
+        except _OUTAGE as error:
             _raise_outage(error)
 
     async def ask(self, statement: bytes, *parameters: bytes | str) -> bytes | None:
@@ -97,7 +103,7 @@ class Database:
         try:
             async with asyncio.timeout(_OVERALL_SECONDS):
                 return await self._line.ask(statement, *parameters)
-        except (*_OUTAGES, TimeoutError) as error:
+        except _OUTAGE as error:
             _raise_outage(error)
 
     async def check(self) -> None:
@@ -107,9 +113,17 @@ class Database:
         except psycopg.OperationalError as error:
             _raise_outage(error)
 
-    async def _query(self, statement: bytes, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+    async def _query(
+        self, statement: bytes, parameters: Sequence[object], used: list[Connection]
+    ) -> list[tuple[Any, ...]]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement, parameters)
+            used.append(connection)
+            try:
+                cursor = await connection.execute(statement, parameters)
+            except psycopg.errors.ReadOnlySqlTransaction:
+                # Another server writes now: the pool is to connect to that one.
+                await connection.close()
+                raise
             return await cursor.fetchall() if cursor.description else []
 
     @property
@@ -157,15 +171,37 @@ def _conninfo(settings: Mapping[str, Any]) -> str:
     return make_conninfo(**{name: value for name, value in given.items() if value not in ("", None)})
 
 
-async def _limit(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute(_LIMIT)
+async def _limit(connection: Connection) -> None:
+    """Raises psycopg.OperationalError where the server says nothing: the pool itself would wait for ever."""
+    silence = asyncio.get_running_loop().call_later(_STATEMENT_SECONDS, _hang_up, connection)
+    try:
+        await connection.execute(_LIMIT)
+    except BaseException:
+        await connection.close()
+        raise
+    finally:
+        silence.cancel()
+
+
+def _give_up(query: asyncio.Task[Any], used: Sequence[Connection]) -> None:
+    """Cancelling would ask the server, which may be what does not answer, and keep the connection meanwhile."""
+    if not used:
+        query.cancel()
+    elif not query.done():
+        _hang_up(used[0])
+
+
+def _hang_up(connection: Connection) -> None:
+    """Whoever waits for an answer on it is told that it was lost."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _raise_outage(error: Exception) -> NoReturn:
     """Raises DatabaseUnavailable, or the error itself where a payment in the way is all that is wrong."""
     if isinstance(error, _NO_OUTAGE):
         raise error
-    logger.warning("database: %s %s", type(error).__name__, getattr(error, "sqlstate", "") or "")
+    logger.warning("database: %s", reason(error))
     raise DatabaseUnavailable from None
 
 

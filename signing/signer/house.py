@@ -17,6 +17,7 @@ from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch
 from signing.signer.database import Database
 from signing.signer.discovery import Introductions
+from signing.signer.outages import reason
 from signing.signer.payments import Chain
 from signing.signer.price_rules import PriceRules
 from signing.signer.rates import Rates
@@ -114,7 +115,7 @@ class House:
         try:
             is_able = (await self.database.fetch(_ABLE, [_CALLED, _READ]))[0][0]
         except psycopg.Error as error:
-            logger.error("the database is not as a payment needs it: %s", error.sqlstate)
+            logger.error("the database is not as a payment needs it: %s", reason(error))
             is_able = False
         if not is_able:
             raise Unavailable("database_unfit", "the database lacks what a payment needs, or refuses it to the signer")

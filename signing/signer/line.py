@@ -4,25 +4,26 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import psycopg
-from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format
-from psycopg.pq.abc import PGconn, PGresult
 
-type Connection = psycopg.AsyncConnection[Any]
+from signing.signer.outages import reason
+from signing.signer.wire import Connection, Wire
 
 _CONNECTION_SECONDS = 0.5
-_SECONDS_TO_BEGIN = 1.5
 _SECONDS_BETWEEN_CONNECTIONS = 0.1
-_WITHOUT_END = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
+# A server that is not the right one any more may keep its connections; names, passwords and settings change too.
+MOST_SECONDS_OF_A_CONNECTION = 600.0
+_SECONDS_BETWEEN_RENEWALS = 5.0
+# Longer than anybody waits for an answer.
+_SECONDS_TO_FINISH = 3.0
 
 
 class Line:
     """One question at a time. Who asks on a line that is down waits for half a second until it is up again.
 
-    A connection begins with the statement `begin`, whose answer says nothing.
+    A connection begins with the statement `begin`, whose answer says nothing. One that has grown old is replaced once
+    another one is up.
 
     Whatever goes wrong with the connection, it is dropped and made anew: no answer is ever taken for another one's.
     """
@@ -30,14 +31,12 @@ class Line:
     def __init__(self, connect: Callable[[], Awaitable[Connection]], *, begin: bytes) -> None:
         self._connect = connect
         self._begin = begin
-        self._connection: Connection | None = None
-        self._is_up = False
+        self._wire: Wire | None = None
+        self._last_wire: Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._connecting_since = -math.inf
-        self._socket = -1
-        self._prepared: dict[bytes, bytes] = {}
-        self._answer: asyncio.Future[PGresult] | None = None
-        self._result: PGresult | None = None
+        self._renewal: asyncio.TimerHandle | None = None
+        self._why = "still connecting"
 
     def open(self) -> None:
         """Starts to connect, if nobody does."""
@@ -48,7 +47,11 @@ class Line:
     def close(self) -> None:
         if self._connecting:
             self._connecting.cancel()
-        self._drop()
+        if self._renewal:
+            self._renewal.cancel()
+        for wire in (self._wire, self._last_wire):
+            if wire:
+                wire.drop()
 
     async def ask(self, statement: bytes, *parameters: bytes | str) -> bytes | None:
         """The first value of the answer, as text; bytes are sent in binary form, and texts as such.
@@ -56,100 +59,42 @@ class Line:
         Raises psycopg.Error: one with a `sqlstate` is what the server said, after any other nobody knows whether it
         heard the question. Whoever is cancelled does not know it either.
         """
-        pgconn = await self.up()
-        try:
-            name = self._prepared.get(statement)
-            if name is None:
-                name = b"line_%d" % len(self._prepared)
-                pgconn.send_prepare(name, statement)
-                await self._exchange(pgconn)
-                self._prepared[statement] = name
-            values = [each if isinstance(each, bytes) else each.encode() for each in parameters]
-            formats = [Format.BINARY if isinstance(each, bytes) else Format.TEXT for each in parameters]
-            pgconn.send_query_prepared(name, values, formats)
-            return (await self._exchange(pgconn)).get_value(0, 0)
-        except psycopg.Error as error:
-            if not error.sqlstate:
-                self._drop()
-            raise
-        except BaseException:
-            self._drop()
-            raise
+        wire = self._wire
+        if wire is None or not wire.is_up:
+            wire = await self.up()
+        return await wire.ask(statement, *parameters)
 
-    async def up(self) -> PGconn:
+    async def up(self) -> Wire:
         """The connection, made anew if it is down. Raises psycopg.OperationalError where that takes too long."""
-        if not self._is_up:
+        if self._wire is None or not self._wire.is_up:
             self.open()
             assert self._connecting
             await asyncio.wait({self._connecting}, timeout=_CONNECTION_SECONDS)
-        if self._connection is None or not self._is_up:
-            raise psycopg.OperationalError("no connection")
-        return self._connection.pgconn
+        if self._wire is None or not self._wire.is_up:
+            raise psycopg.OperationalError(f"no connection: {self._why}")
+        return self._wire
 
     async def _open(self) -> None:
         # A server that turns everybody away has enough to do.
         await asyncio.sleep(self._connecting_since + _SECONDS_BETWEEN_CONNECTIONS - time.monotonic())
         self._connecting_since = time.monotonic()
-        connection = await self._connect()
-        self._socket = connection.fileno()
-        self._connection = connection
+        self._why = "still connecting"
         try:
-            asyncio.get_running_loop().add_reader(self._socket, self._read, connection.pgconn)
-            # Who connects and then hears nothing more would wait for ever.
-            async with asyncio.timeout(_SECONDS_TO_BEGIN):
-                connection.pgconn.send_query(self._begin)
-                await self._exchange(connection.pgconn)
-        except BaseException:
-            self._drop()
+            wire = Wire(await self._connect())
+            await wire.begin(self._begin)
+        except Exception as error:
+            self._why = reason(error)
+            self._open_later(_SECONDS_BETWEEN_RENEWALS)
             raise
-        self._is_up = self._connection is not None
+        if self._last_wire:
+            self._last_wire.drop()
+        # Who is still asking on the last one finishes there.
+        self._last_wire, self._wire = self._wire, wire
+        if self._last_wire:
+            asyncio.get_running_loop().call_later(_SECONDS_TO_FINISH, self._last_wire.drop)
+        self._open_later(MOST_SECONDS_OF_A_CONNECTION)
 
-    def _drop(self) -> None:
-        """What the connection may still bring is nobody's answer."""
-        connection, self._connection, self._is_up = self._connection, None, False
-        self._prepared.clear()
-        if connection:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._socket)
-            loop.remove_writer(self._socket)
-            connection.pgconn.finish()
-        if self._answer and not self._answer.done():
-            self._answer.set_exception(psycopg.OperationalError("the connection was lost"))
-
-    async def _exchange(self, pgconn: PGconn) -> PGresult:
-        """The result of what was just sent. Raises psycopg.Error."""
-        self._result, self._answer = None, asyncio.get_running_loop().create_future()
-        if pgconn.flush():
-            asyncio.get_running_loop().add_writer(self._socket, self._write, pgconn)
-        result = await self._answer
-        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-            raise error_from_result(result)
-        return result
-
-    def _write(self, pgconn: PGconn) -> None:
-        """The socket takes more of a long question."""
-        try:
-            if not pgconn.flush():
-                asyncio.get_running_loop().remove_writer(self._socket)
-        except psycopg.Error:
-            self._drop()
-
-    def _read(self, pgconn: PGconn) -> None:
-        """Something came: a part of the answer, its end, or the connection's."""
-        try:
-            pgconn.consume_input()
-            if self._answer is None or self._answer.done() or pgconn.is_busy():
-                return
-            while result := pgconn.get_result():
-                self._result = self._result or result
-                if result.status in _WITHOUT_END:
-                    raise psycopg.OperationalError("no answer but a stream")
-                if pgconn.is_busy():
-                    return
-        except psycopg.Error:
-            self._drop()
-            return
-        if self._result:
-            self._answer.set_result(self._result)
-        else:
-            self._drop()
+    def _open_later(self, seconds: float) -> None:
+        if self._renewal:
+            self._renewal.cancel()
+        self._renewal = asyncio.get_running_loop().call_later(seconds, self.open)
