@@ -2,12 +2,13 @@
 
 import json
 import os
+import random
 import uuid
 
 import pytest
 
 from signing.treasury import check_books
-from tests import signer_stage
+from tests import signer_stage, size
 from tests.asked_payments import Account, Row, commit, follow_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,6 +71,56 @@ def test_an_opening_asked_again_after_a_round_began_gets_its_first_answer() -> N
     assert commit([again]) == ["repeat"]
     assert commit([account.opening(), account.opening(), again, account.opening()])[2] == "repeat"
     assert commit([{**again, "tickets": 0}]) == ["repeat"]
+
+
+def test_a_payment_between_two_rounds_goes_on_above_both_though_the_one_that_began_higher_ended_lower() -> None:
+    account, others = Account(300), [Account(20) for _ in range(3)]
+    shared = os.urandom(32)
+    opened = account.opening(rand_hash=shared, creation_round=3501, first_nonce=2)
+    assert commit([account.opening(rand_hash=shared, creation_round=3499, tickets=100), opened]) == ["committed"] * 2
+    for between in (
+        account.opening(rand_hash=shared, creation_round=3500, first_nonce=3),
+        follow_up(opened, rand_hash=shared, creation_round=3500, first_nonce=3),
+    ):
+        assert commit([between]) == ["stale"]
+        assert commit([*(other.opening() for other in others), between]) == ["committed"] * 3 + ["stale"]
+    assert commit([{**between, "first_nonce": 101}]) == ["committed"]
+    assert issued_twice() == 0
+
+
+@pytest.mark.parametrize("together", [1, 6])
+def test_whatever_rounds_and_senders_share_a_rand_hash_a_nonce_is_good_once(together: int) -> None:
+    chance = random.Random(together)
+    account, hashes, senders = Account(30_000), [os.urandom(32) for _ in range(3)], ["0x" + "ab" * 20, "0x" + "cd" * 20]
+    last: dict[tuple[str, bytes, int], int] = {}
+
+    def highest(sender: str, rand_hash: bytes, round_: int) -> int:
+        return max(last.get((sender, rand_hash, round_ + beside), 0) for beside in (-1, 0, 1))
+
+    committed = 0
+    for _ in range(size.of(150, full=2_000) // together):
+        rows = []
+        for rand_hash in (chance.choice(hashes) for _ in range(together)):
+            sender, round_ = chance.choice(senders), 3500 + chance.randrange(6)
+            first = max(1, highest(sender, rand_hash, round_) + chance.choice((-2, 0, 1, 1, 1, 2)))
+            row = account.opening(sender=sender, rand_hash=rand_hash, creation_round=round_, first_nonce=first)
+            rows.append({**row, "tickets": chance.choice((1, 3, 60))})
+        for row, outcome in zip(rows, commit(rows), strict=True):
+            nonces_of = row["sender"], row["rand_hash"], row["creation_round"]
+            assert outcome == ("committed" if row["first_nonce"] > highest(*nonces_of) else "stale"), row
+            if outcome == "committed":
+                last[nonces_of] = row["first_nonce"] + row["tickets"] - 1
+                committed += 1
+    assert committed > 20
+    assert issued_twice() == 0
+
+
+def test_check_books_counts_with_the_last_round_that_a_row_can_hold() -> None:
+    """As a signer wrote it that took any round and did not look beside it."""
+    account = Account(10)
+    assert commit([account.opening(creation_round=2**63 - 2, tickets=3)]) == ["committed"]
+    write_again(first_nonce=3, creation_round=2**63 - 1)
+    assert issued_twice() == 1
 
 
 @pytest.mark.parametrize(("rounds_later", "overlaps"), [(-2, 0), (-1, 1), (0, 1), (1, 1), (2, 0)])

@@ -71,14 +71,14 @@ LEFT JOIN LATERAL (
     SELECT sender, sequence, balance_wei, last_update, last_digest FROM signing_session
     WHERE asked.presented IS NOT NULL AND customer_id = asked.customer AND id = asked.session LIMIT 1
 ) held ON true
-LEFT JOIN LATERAL (
-    SELECT paid.sender, paid.first_nonce + paid.tickets - 1 AS last_nonce
+CROSS JOIN LATERAL (
+    SELECT max(paid.first_nonce + paid.tickets - 1) AS last_nonce, bool_and(paid.sender = asked.sender) AS is_own
     FROM (VALUES (asked.creation_round - 1), (asked.creation_round), (asked.creation_round + 1)) AS rounds (round),
     LATERAL (
         SELECT sender, first_nonce, tickets FROM signing_payment
         WHERE creation_round = round AND recipient_rand_hash = asked.rand_hash ORDER BY first_nonce DESC LIMIT 1
-    ) paid ORDER BY paid.first_nonce DESC LIMIT 1
-) newest ON true
+    ) paid
+) newest
 WHERE NOT coalesce(
     asked.tickets > 0 AND asked.customer <> ALL (p_apart)
     AND asked.rand_hash <> ALL (ARRAY(SELECT rand_hash FROM asked GROUP BY sender, rand_hash HAVING count(*) > 1))
@@ -86,8 +86,8 @@ WHERE NOT coalesce(
     AND asked.at BETWEEN clock_us - 3000000 AND clock_us + 500000
     AND coalesce(newest.last_nonce, 0) < asked.first_nonce
     -- An opening whose ticket parameters were used before may be a repeat; those of another sender count by themselves.
-    AND CASE WHEN asked.presented IS NULL THEN asked.expected IS NULL AND newest.sender IS NULL ELSE
-        coalesce(newest.sender, asked.sender) = asked.sender
+    AND CASE WHEN asked.presented IS NULL THEN asked.expected IS NULL AND newest.last_nonce IS NULL ELSE
+        coalesce(newest.is_own, true)
         AND held.sender = asked.sender AND held.sequence = asked.expected
         AND held.balance_wei = asked.expected_balance
         AND (extract(epoch FROM held.last_update) * 1000000)::bigint = asked.expected_at
@@ -176,10 +176,11 @@ END $$;
 --
 -- Locks are taken in one order by every process: wallets by customer, then ticket parameters by key. A wallet's lock
 -- guards the sessions of its customer, that of a sender and a recipient rand hash the nonces of theirs: the last one is
--- that of the newest payment. Payments are found by round first, so that those of today lie together in the index, and
--- looked for in the rounds beside the asked one too: tickets are redeemed in their round and the one after, so those
--- of rounds further apart are never both good. One clock decides: the caller proposes the moment (`at`) in this database's
--- time, and a proposal that is further from it than a payment may wait is refused.
+-- the highest that a payment has. Payments are found by round first, so that those of today lie together in the index,
+-- and looked for in the rounds beside the asked one too: tickets are redeemed in their round and the one after, so those
+-- of rounds further apart are never both good, and may share nonces. So the payment that began highest tells the last
+-- nonce of one round alone, and of its own sender alone. One clock decides: the caller proposes the moment (`at`) in this
+-- database's time, and a proposal that is further from it than a payment may wait is refused.
 CREATE OR REPLACE FUNCTION signing_commit_payments(
     p_payments signing_asked_payment[], p_rules jsonb DEFAULT '{}'
 ) RETURNS jsonb
@@ -253,13 +254,14 @@ BEGIN
             CONTINUE;
         END IF;
         held := NULL;
-        SELECT paid.sender, paid.first_nonce + paid.tickets - 1 AS last_nonce INTO newest
+        SELECT max(paid.first_nonce + paid.tickets - 1) AS last_nonce, bool_and(paid.sender = p.sender) AS is_own
+        INTO newest
         FROM (VALUES (p.creation_round - 1), (p.creation_round), (p.creation_round + 1)) AS rounds (round),
         LATERAL (
             SELECT sender, first_nonce, tickets FROM signing_payment
             WHERE creation_round = round AND recipient_rand_hash = p.rand_hash ORDER BY first_nonce DESC LIMIT 1
-        ) paid ORDER BY paid.first_nonce DESC LIMIT 1;
-        IF p.presented IS NULL AND newest.sender IS NOT NULL THEN
+        ) paid;
+        IF p.presented IS NULL AND newest.last_nonce IS NOT NULL THEN
             -- The same opening asked again within two minutes, and not yet continued: its answer was lost.
             SELECT s.* INTO held FROM signing_payment paid
             JOIN signing_session s ON s.customer_id = paid.customer_id AND s.id = paid.session_id
@@ -289,10 +291,14 @@ BEGIN
         END IF;
 
         counter := newest.last_nonce;
-        IF newest.sender <> p.sender THEN
-            SELECT first_nonce + tickets - 1 INTO counter FROM signing_payment
-            WHERE creation_round = ANY (ARRAY[p.creation_round - 1, p.creation_round, p.creation_round + 1])
-              AND recipient_rand_hash = p.rand_hash AND sender = p.sender ORDER BY first_nonce DESC LIMIT 1;
+        IF NOT newest.is_own THEN
+            SELECT max(paid.first_nonce + paid.tickets - 1) INTO counter
+            FROM (VALUES (p.creation_round - 1), (p.creation_round), (p.creation_round + 1)) AS rounds (round),
+            LATERAL (
+                SELECT first_nonce, tickets FROM signing_payment
+                WHERE creation_round = round AND recipient_rand_hash = p.rand_hash AND sender = p.sender
+                ORDER BY first_nonce DESC LIMIT 1
+            ) paid;
         END IF;
         counter := coalesce(counter, 0);
         IF p.tickets = 0 OR counter >= p.first_nonce

@@ -55,7 +55,7 @@ QUERIES: dict[str, str] = {
     "sender_nonces_issued_twice": """
         SELECT count(DISTINCT id) FROM (
             SELECT id, first_nonce, max(first_nonce + tickets - 1) OVER (
-                PARTITION BY sender, recipient_rand_hash, shift, (creation_round + shift) / 2 ORDER BY first_nonce, id
+                PARTITION BY sender, recipient_rand_hash, shift, (creation_round - shift) >> 1 ORDER BY first_nonce, id
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_before
             FROM signing_payment CROSS JOIN (VALUES (0), (1)) AS pairs (shift)
         ) x WHERE first_nonce <= last_before""",
