@@ -160,7 +160,8 @@ class UsageLineAnswer(serializers.Serializer[Any]):
 class StatementAnswer(serializers.Serializer[Any]):
     """`opening + top_ups + other - charge = closing`, exactly.
 
-    Of these, promotional credit: `promo_opening + promo_given - promo_ended - promo_used = promo_closing`.
+    Of these, promotional credit: `promo_opening + promo_given - promo_ended - promo_used = promo_closing`. No part of
+    them is what stands beside the balance at the end: kept aside for a dispute, refunds on their way, and what is owed.
     """
 
     number = serializers.CharField()
@@ -177,6 +178,9 @@ class StatementAnswer(serializers.Serializer[Any]):
     promo_ended_nano_usd = Whole()
     promo_used_nano_usd = Whole()
     promo_closing_nano_usd = Whole()
+    kept_aside_nano_usd = Whole(source="beside.frozen_nano_usd")
+    refunding_nano_usd = Whole(source="beside.refunding_nano_usd")
+    owed_nano_usd = Whole(source="beside.owed_nano_usd")
     payments = serializers.IntegerField()
     expected_value_wei = Whole(source="cost_wei")
     entries = EntryAnswer(many=True)

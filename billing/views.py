@@ -1,7 +1,7 @@
 """The customer's money pages: wallet and top-ups, statements and their files."""
 
 import uuid
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from django.conf import settings
 from django.db.models import OuterRef, Subquery
@@ -133,14 +133,12 @@ def statement_list(request: CustomerRequest) -> HttpResponse:
 def statement(request: CustomerRequest, month: date) -> HttpResponse:
     found = _statement(request, month)
     last = found.end - timedelta(days=1)
-    moment = datetime(found.end.year, found.end.month, found.end.day, tzinfo=UTC) if found.final else timezone.now()
     context = {
         "statement": found,
         "days": statements.days(found),
         "groups": statements.groups(found),
         "last": last,
         "used": -found.charge_nano_usd,
-        "beside": set_aside.at(request.customer, moment),
     }
     return render(request, "billing/statement.html", context)
 

@@ -114,7 +114,7 @@ def test_the_sums_beside_the_balance_ask_for_one_account_alone(payer: Customer) 
     builders.top_up(payer, 10)
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")
-        cursor.execute("EXPLAIN " + set_aside._SUMS, [[2110], str(payer.pk), timezone.now()])
+        cursor.execute("EXPLAIN " + set_aside.SUMS, set_aside.parameters(payer, timezone.now()))
         plan = "\n".join(line for (line,) in cursor.fetchall())
         cursor.execute("RESET enable_seqscan")
     assert "Seq Scan on billing_transfer" not in plan

@@ -29,6 +29,7 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
         "top_ups": usd(statement.top_ups_nano_usd),
         "other": usd(statement.other_paid_nano_usd) if statement.other_paid_nano_usd else "",
         "promo": _promo(statement) if statement.has_promo else None,
+        "beside": [{"what": name, "amount": display.nano_text(nano)} for _, name, nano in statement.beside.lines()],
         "usage": usd(-statement.charge_nano_usd),
         "closing": usd(statement.closing_nano_usd),
         "closing_exact": display.nano_text(statement.closing_nano_usd),

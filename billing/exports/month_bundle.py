@@ -17,7 +17,8 @@ from billing.statements import Statement
 def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
     """Writes the archive for the month that begins on `month` and returns its manifest.
 
-    The same month gives the same bytes once it is over. Customers without a balance and without movement are left out.
+    The same month gives the same bytes once it is over. Customers without a balance, a movement or money beside the
+    balance are left out.
     """
     files: list[dict[str, Any]] = []
     sums = dict.fromkeys(("opening", "top_ups", "other", "usage", "closing"), 0)
@@ -45,7 +46,7 @@ def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
 def _statements(month: date, now: datetime) -> Iterator[Statement]:
     for customer in Customer.objects.order_by("id").iterator():
         statement = statements.of_month(customer, month, now=now)
-        if statement.opening_nano_usd or statement.entries or statement.usage:
+        if statement.opening_nano_usd or statement.entries or statement.usage or statement.beside:
             yield statement
 
 

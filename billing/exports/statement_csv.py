@@ -1,4 +1,4 @@
-"""A month's statement as CSV: opening + every amount = closing, nine decimals, and the same of promotional credit."""
+"""A month's statement as CSV: opening + every amount = closing, nine decimals; below, what is beside the balance."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +12,8 @@ COLUMNS = ("date", "type", "description", "reference", "amount_usd", "balance_us
 def lines(statement: Statement) -> Iterator[str]:
     """The file line by line; the opening and closing rows carry a balance and no amount.
 
-    What is promotional is of the amount, and of the balance in the opening and closing rows.
+    What is promotional is of the amount, and of the balance in the opening and closing rows. Rows after the closing one
+    (`kept_aside`, `refunding`, `owed`) have a balance of their own, which is no part of the account's.
     """
     return cells.csv_lines(COLUMNS, _rows(statement))
 
@@ -34,3 +35,5 @@ def _rows(statement: Statement) -> Iterator[tuple[object, ...]]:
     last = min(statement.end - timedelta(days=1), statement.made_at.date()).isoformat()
     promo = cells.usd_exact(statement.promo_closing_nano_usd)
     yield last, "closing", "Closing balance", statement.number, "", cells.usd_exact(closing), promo
+    for kind, name, nano_usd in statement.beside.lines():
+        yield last, kind, f"{name}, no part of the balance", statement.number, "", cells.usd_exact(nano_usd), ""
