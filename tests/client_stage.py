@@ -5,14 +5,14 @@ import ssl
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from accounts.models import Customer
 from sandbox.orchestrator.node import Node
-from sandbox.orchestrator.terms import Terms
+from sandbox.orchestrator.terms import Terms, offers
 from signing.pm.tickets import expected_value
 from tests.signer_stage import HeldChain, Stage, price_of, rows, running_signer, signed_wei, wallet
 from tests.standin_orchestrator import RECIPIENT, ChainInMemory, served_node
@@ -20,10 +20,27 @@ from tests.standin_orchestrator import RECIPIENT, ChainInMemory, served_node
 
 @dataclass(frozen=True)
 class Town:
-    """Who a gateway talks to."""
+    """Who a gateway talks to; `terms` are the orchestrator's first ones."""
 
     node: Node
+    terms: Terms
     signer: Stage
+    chain: ChainInMemory
+    _first_block: int
+
+    def signer_goes_ahead(self) -> None:
+        """What the orchestrator offered so far is too old for the signer."""
+        self.signer.chain.change(l1_block=self._first_block + self.terms.expiry_blocks)
+
+    def orchestrator_follows(self) -> None:
+        """What it offers from now on is not; what it offered before is good enough for itself."""
+        self.chain.now = replace(self.chain.now, l1_block=self._first_block + self.terms.expiry_blocks // 2)
+
+    def change_price(self, factor: Fraction) -> None:
+        """From now on everything costs so many times what it cost at first; a session of before keeps its price."""
+        priced = ("live_price_wei", "pixel_price_wei", "job_price_wei")
+        self.node.terms = replace(self.terms, **{name: int(getattr(self.terms, name) * factor) for name in priced})
+        self.node.offers = offers(self.node.terms)
 
     def status(self) -> dict[str, Any]:
         """What the orchestrator counted, from its own page."""
@@ -48,7 +65,7 @@ def running_town(directory: Path, **terms: int) -> Iterator[Town]:
         active_recipients=frozenset({RECIPIENT}),
     )
     with served_node(chain, directory, Terms(**terms)) as node, running_signer(seen) as signer:
-        yield Town(node, signer)
+        yield Town(node, node.terms, signer, chain, now.l1_block)
 
 
 def tickets_of(row: dict[str, Any]) -> set[tuple[bytes, int]]:

@@ -1,7 +1,8 @@
-"""A line to the signer that loses a third of the answers to payments, after the signer made them, and delays others."""
+"""A line to signers that loses a third of the answers to payments, after a signer made them, and delays others."""
 
 import base64
 import http.client
+import itertools
 import json
 import socket
 import threading
@@ -20,12 +21,11 @@ LATE_SECONDS = 0.8
 
 @dataclass
 class LossyLine:
-    """Passes requests on to the signer; of each session's payments every third answer is thrown away.
+    """Passes requests on, to one signer after the other; of each session's payments every third answer is thrown away.
 
-    Only after the signer made it: the customer was charged. `sold` are the tickets of all answers, lost or not.
+    Only after a signer made it: the customer was charged. `sold` are the tickets of all answers, lost or not.
     """
 
-    signer_url: str
     url: str = ""
     delivered: int = 0
     lost: int = 0
@@ -59,14 +59,15 @@ def _tickets(answer: bytes) -> set[tuple[bytes, int]]:
 
 
 @contextmanager
-def lossy_line(signer_url: str) -> Iterator[LossyLine]:
-    line, there = LossyLine(signer_url), urlsplit(signer_url)
+def lossy_line(*signer_urls: str) -> Iterator[LossyLine]:
+    line, turns = LossyLine(), itertools.cycle(map(urlsplit, signer_urls))
 
     class Doors(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            there = next(turns)
             onward = http.client.HTTPConnection(there.hostname or "", there.port, timeout=15)
             onward.request("POST", self.path, body=body, headers={"Authorization": self.headers["Authorization"]})
             given = onward.getresponse()

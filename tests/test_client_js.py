@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from sandbox.orchestrator.terms import CAPTION_APP, LIVE_APP
 from tests.client_stage import Town, check_charges, running_town, worth_wei
 from tests.lossy_line import lossy_line
-from tests.signer_stage import rows
+from tests.signer_stage import rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HERE = Path(__file__).parent / "js"
@@ -70,18 +71,25 @@ def end(gateway: "subprocess.Popen[str]") -> dict[str, Any]:
 def test_the_javascript_client_pays_a_live_session_and_a_job_and_no_ticket_is_rejected(
     node_js: str, tmp_path: Path
 ) -> None:
-    """Two at once: one over a sound line, the other over one that loses a third of the answers."""
+    """Two at once: one over a sound line, the other over one to two signers that loses a third of the answers.
+
+    The offers that the latter is given first are too old for the signers: it has to ask for others.
+    """
     # A ticket is worth a second of the session, so that every round of the client's clock buys some.
     with (
         running_town(tmp_path, live_price_wei=10**11, ticket_ev_wei=10**11, debit_seconds=1) as town,
-        lossy_line(town.signer.url) as line,
+        running_signer(town.signer.chain) as second,
+        lossy_line(town.signer.url, second.url) as line,
     ):
         sound, owner = town.signer.gateway(dollars_nano=CREDIT)
         lossy, unlucky = town.signer.gateway(dollars_nano=CREDIT)
-        gateways = [
-            start(node_js, town, town.signer.url, sound.key or ""),
-            start(node_js, town, line.url, lossy.key or ""),
-        ]
+        town.signer_goes_ahead()
+        other = start(node_js, town, line.url, lossy.key or "")
+        deadline = time.monotonic() + 20
+        while not line.statuses[480] and time.monotonic() < deadline and other.poll() is None:
+            time.sleep(0.01)
+        town.orchestrator_follows()
+        gateways = [start(node_js, town, town.signer.url, sound.key or ""), other]
         told = [end(gateway) for gateway in gateways]
         found = town.status()
     for each in told:
@@ -93,6 +101,7 @@ def test_the_javascript_client_pays_a_live_session_and_a_job_and_no_ticket_is_re
 
     sold, sold_over_lossy = check_charges(owner, CREDIT), check_charges(unlucky, CREDIT)
     assert sold_over_lossy == line.sold
+    assert line.statuses[480] >= 1
     assert line.lost >= 3
     assert line.lost * 3 >= line.lost + line.delivered
     assert (found["tickets_rejected"], found["payments_rejected"]) == (0, {})

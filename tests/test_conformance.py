@@ -10,7 +10,6 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import pytest
 from livepeer_gateway import get_orch_info
 
 from sandbox.orchestrator.node import Node
-from sandbox.orchestrator.terms import Terms, offers
 from signing.models import SignerSession
 from signing.pm import livepeer_pb2 as pb
 from tests.client_stage import check_charges, running_town
@@ -343,12 +341,6 @@ class GoGateway:
 NEW_PRICES = {6: Fraction(1, 2), 11: Fraction(1)}  # times the price at the session's start, from a turn on
 
 
-def change_price(node: Node, factor: Fraction) -> None:
-    """From now on the orchestrator's offers have another price."""
-    node.terms = replace(node.terms, pixel_price_wei=int(Terms().pixel_price_wei * factor))
-    node.offers = offers(node.terms)
-
-
 def test_a_session_in_the_shape_of_go_livepeer_survives_losses_refreshes_new_prices_and_reconnects(
     tmp_path: Path,
 ) -> None:
@@ -361,7 +353,7 @@ def test_a_session_in_the_shape_of_go_livepeer_survives_losses_refreshes_new_pri
         lost = 0
         for turn in range(18):
             if turn in NEW_PRICES:
-                change_price(town.node, NEW_PRICES[turn])
+                town.change_price(NEW_PRICES[turn])
             answer = go.ask(turn)
             if answer.status == 200 and turn % 3 == 1:
                 lost += 1  # thrown away; sometimes the offer is fetched anew before the old state is sent again
@@ -373,7 +365,7 @@ def test_a_session_in_the_shape_of_go_livepeer_survives_losses_refreshes_new_pri
                 go.refresh()
             time.sleep(0.35)
         assert set(go.statuses) <= {200, 482}
-        change_price(town.node, Fraction(101, 100))  # more than what the session was opened at ends it
+        town.change_price(Fraction(101, 100))  # more than what the session was opened at ends it
         go.refresh()
         assert go.ask(0).status == 481
         found = town.status()
