@@ -1,5 +1,6 @@
 """Settings come from the environment; a bad value stops the start with one sentence."""
 
+import ast
 import os
 import re
 import subprocess
@@ -68,3 +69,42 @@ def test_every_setting_is_documented_and_every_documented_setting_is_read() -> N
     assert read <= documented, read - documented
     elsewhere = {"WEB_PORT", "DEMO_TRAFFIC", "SIGNER_HOST", "SIGNER_PORT", "LOCAL_DIR"}
     assert documented <= read | elsewhere, documented - read
+
+
+def read_defaults() -> dict[str, str]:
+    """The default of each setting that has one written beside its name, as the environment would spell it."""
+    tree = ast.parse((ROOT / "clearinghouse/settings.py").read_text())
+    found: dict[str, str] = {}
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        if not isinstance(call.func.value, ast.Name) or call.func.value.id != "env":
+            continue
+        name, *others = call.args
+        assert isinstance(name, ast.Constant)
+        named = [keyword.value for keyword in call.keywords if keyword.arg == "default"]
+        for default in [*others[:1], *named]:
+            if isinstance(default, ast.Constant):
+                value = default.value
+                found[str(name.value)] = str(int(value) if isinstance(value, bool) else value)
+    return found
+
+
+def documented_defaults() -> dict[str, str]:
+    """Of rows with as many defaults as names."""
+    found: dict[str, str] = {}
+    for line in (ROOT / "docs/settings.md").read_text().splitlines():
+        cells = line.split("|")
+        if len(cells) < 5:
+            continue
+        names, defaults = (re.findall(r"`([^`]*)`", cell) for cell in cells[1:3])
+        if len(names) == len(defaults):
+            found |= dict(zip(names, defaults, strict=True))
+    return found
+
+
+def test_the_documented_defaults_are_those_that_hold() -> None:
+    read, documented = read_defaults(), documented_defaults()
+    both = read.keys() & documented.keys()
+    assert len(both) > 40
+    assert {name: documented[name] for name in both} == {name: read[name] for name in both}

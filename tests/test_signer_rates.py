@@ -93,6 +93,10 @@ def test_an_address_that_tries_keys_is_told_to_wait_and_good_keys_behind_it_are_
             introduce(Client(stage.url, "ch_live_guess9_x"), **{"X-Forwarded-For": "1.2.3.4,203.0.113.9"}).status == 429
         )
         assert introduce(Client(stage.url, "ch_live_guess9_x"), **{"X-Forwarded-For": "203.0.113.10"}).status == 401
+        # Of IPv6 somebody commands a whole network.
+        several = [{"X-Forwarded-For": f"2001:db8:0:{number // 6}::{number}"} for number in range(7)]
+        guesses = [introduce(Client(stage.url, "ch_live_guess9_x"), **each).status for each in several]
+        assert guesses == [401] * 5 + [429, 401]
         # A key that was good is never in their way; one this process never saw has to wait for the address.
         assert introduce(client, **thief).status == 200
         assert introduce(late, **thief).status == 429

@@ -141,6 +141,7 @@ def test_a_continued_session_needs_its_own_orchestrator_app_kind_and_a_manifest_
     follow_up = {**opened, "orchestrator": offer(), "state": state, "ManifestID": "m"}
     refusals: dict[str, dict[str, Any]] = {
         "missing_manifest_id": {"ManifestID": None},
+        "orchestrator_mismatch": {"orchestrator": offer(without=["address"])},
         "app_mismatch": {"app": "b"},
         "job_type_mismatch": {"type": "live"},
         "invalid_sig": {"state": altered},
