@@ -18,6 +18,8 @@ import psycopg
 NAME = "clearinghouse"
 _CLONE_NEWUSER = getattr(os, "CLONE_NEWUSER", 0)
 _PR_SET_PDEATHSIG = 1
+# Found now: a child that looked for it between fork and exec could wait for a lock that nobody holds there.
+_prctl = ctypes.CDLL(None).prctl
 
 
 class EmbeddedServerFailed(Exception):
@@ -39,12 +41,12 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Run in a child before exec: the kernel ends it when the process that started it is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Run in a child before exec: the kernel ends it when the thread that started it is gone, however that ended."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _die_quickly_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _in_user_namespace() -> None:

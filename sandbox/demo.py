@@ -293,6 +293,7 @@ class Demo:
     # -- small steps -------------------------------------------------------------------------------------------
 
     def python(self, *arguments: str, **more: str) -> str:
+        self.supervisor.go_on()
         done = subprocess.run(
             [PYTHON, *arguments],
             cwd=ROOT,

@@ -85,9 +85,9 @@ class Supervisor:
     def wait_until(self, what: str, ready: Callable[[], bool], *, seconds: float = 90.0) -> None:
         """Polls `ready` until it is true; fails when a part dies meanwhile or the time is over."""
         deadline = time.monotonic() + seconds
+        self.go_on()
         while not ready():
-            if self._stopping.is_set():
-                raise KeyboardInterrupt
+            self.go_on()
             for part in self._parts:
                 if part.process and part.process.poll() is not None:
                     raise PartFailed(f"{part.name} {_ending(part.process)} while waiting for {what}; see {part.log}.")
@@ -101,6 +101,11 @@ class Supervisor:
             for part in self._parts:
                 if part.process and part.process.poll() is not None:
                     self._revive(part)
+
+    def go_on(self) -> None:
+        """Raises KeyboardInterrupt where a stop was requested: whoever starts parts asks between his steps."""
+        if self._stopping.is_set():
+            raise KeyboardInterrupt
 
     def request_stop(self, *_: object) -> None:
         self._stopping.set()

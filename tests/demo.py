@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from clearinghouse.embedded import free_port
+from clearinghouse.embedded import die_with_parent, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 150.0
@@ -90,6 +90,7 @@ def running_demo(local_dir: Path, *, traffic: bool = False, **environment: str) 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            preexec_fn=die_with_parent,
             start_new_session=True,
         )
     file = local_dir / "demo.json"

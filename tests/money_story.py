@@ -13,6 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from clearinghouse.embedded import die_with_parent
 from sandbox.orchestrator.client import RunningOrchestrator
 from tests.demo import ROOT, RunningDemo
 
@@ -107,6 +108,7 @@ def paying_gateway(demo: RunningDemo, orchestrator: RunningOrchestrator, api_key
         cwd=ROOT,
         env={**os.environ, "GATEWAY_API_KEY": api_key},
         stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
     )
     try:
         yield

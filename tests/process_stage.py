@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from eth_account import Account
 
-from clearinghouse.embedded import free_port
+from clearinghouse.embedded import die_with_parent, free_port
 from sandbox.chain.client import SandboxChain
 from signing.signer.keystore import Keystore
 from tests import chain_cast
@@ -75,7 +75,12 @@ def environment(world: World, **changes: str) -> dict[str, str]:
 
 def start(env: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "signing.signer"], cwd=PROJECT, env=env, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "signing.signer"],
+        cwd=PROJECT,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=die_with_parent,
     )
 
 

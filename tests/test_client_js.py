@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clearinghouse.embedded import die_with_parent
 from sandbox.orchestrator.terms import CAPTION_APP, LIVE_APP
 from tests.client_stage import Town, check_charges, running_town, worth_wei
 from tests.lossy_line import lossy_line
@@ -54,7 +55,10 @@ def start(node_js: str, town: Town, signer_url: str, key: str) -> "subprocess.Po
         "SESSION_SECONDS": "13.5",
     }
     pipe = subprocess.PIPE
-    return subprocess.Popen([node_js, "pay.mjs"], cwd=HERE, env=environment, stdout=pipe, stderr=pipe, text=True)
+    command = [node_js, "pay.mjs"]
+    return subprocess.Popen(
+        command, cwd=HERE, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=die_with_parent
+    )
 
 
 def end(gateway: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from livepeer_gateway import LivepeerGatewayError, LiveRunnerSession, reserve_session
 
+from clearinghouse.embedded import die_with_parent
 from sandbox.orchestrator.node import Node
 from sandbox.orchestrator.terms import LIVE_APP
 from signing.models import SignerSession
@@ -60,7 +61,8 @@ def stream(node: Node, line: LossyLine, key: str) -> Iterator["subprocess.Popen[
     """A video stream beside them, paid by the SDK's other payment loop."""
     command = [sys.executable, "-m", "sandbox.gateway", "--kind=lv2v", f"--signer-url={line.url}"]
     command += [f"--orchestrator-url={node.service_uri}", f"--api-key={key}", f"--session-seconds={SECONDS - 4}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    pipe, merged = subprocess.PIPE, subprocess.STDOUT
+    process = subprocess.Popen(command, stdout=pipe, stderr=merged, text=True, cwd=ROOT, preexec_fn=die_with_parent)
     try:
         yield process
     finally:

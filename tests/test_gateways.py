@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from clearinghouse.embedded import die_with_parent
 from sandbox.orchestrator.node import Node
 from sandbox.orchestrator.terms import Terms
 from tests.standin_orchestrator import ChainInMemory, served_node
@@ -35,7 +36,8 @@ def signer() -> Iterator[StandinSigner]:
 def gateway(kind: str, signer: StandinSigner, node: Node, *options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "sandbox.gateway", f"--kind={kind}", f"--signer-url={signer.url}"]
     command += [f"--orchestrator-url={node.service_uri}", f"--api-key={API_KEY}", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    pipe, merged = subprocess.PIPE, subprocess.STDOUT
+    process = subprocess.Popen(command, stdout=pipe, stderr=merged, text=True, cwd=ROOT, preexec_fn=die_with_parent)
     try:
         yield process
     finally:
@@ -80,8 +82,11 @@ def test_all_four_kinds_pay_for_what_they_use_through_a_refresh_of_ticket_params
 def test_a_gateway_asks_as_its_kind_asks(signer: StandinSigner, tmp_path: Path) -> None:
     with served_node(ChainInMemory(), tmp_path, Terms()) as node:
         for kind in ("transcode", "job"):
-            with gateway(kind, signer, node, "--session-seconds=1") as process:
-                process.communicate(timeout=30)
+            asked, deadline = len(signer.requests), time.monotonic() + 30
+            with gateway(kind, signer, node, "--session-seconds=30"):
+                while len(signer.requests) == asked:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
     segment, job = signer.requests[0], signer.requests[-1]
     assert segment["state"] == {"State": None, "Sig": None}
     assert segment["inPixels"] == 2 * 1280 * 720 * 30

@@ -18,7 +18,7 @@ import pytest
 from django.conf import settings
 
 from accounts.models import Customer
-from clearinghouse.embedded import free_port
+from clearinghouse.embedded import die_with_parent, free_port
 from sandbox.chain.client import SandboxChain
 from signing import sender_keys
 from signing.signer import key_files
@@ -39,7 +39,8 @@ def database_url() -> str:
 @contextmanager
 def process(arguments: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as file:
-        started = subprocess.Popen([sys.executable, *arguments], cwd=PROJECT, env=env, stdout=file, stderr=file)
+        command = [sys.executable, *arguments]
+        started = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=file, stderr=file, preexec_fn=die_with_parent)
         try:
             yield started
         finally:

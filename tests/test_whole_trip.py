@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from clearinghouse.embedded import die_with_parent
 from sandbox.chain.client import SandboxChain
 from sandbox.orchestrator.client import RunningOrchestrator, running_orchestrator
 from tests import money_story, staff_money_story
@@ -300,6 +301,7 @@ def run_sdk_session(
         cwd=ROOT,
         env={**os.environ, "GATEWAY_API_KEY": api_key},
         stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
     )
     try:
         billed = "SELECT count(*), coalesce(sum(tickets), 0) FROM signing_payment WHERE customer_id = %s"

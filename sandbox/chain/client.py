@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from clearinghouse.embedded import die_with_parent
 from sandbox.chain.contracts import contract
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[2]
@@ -225,6 +226,7 @@ def start_chain(folder: Path, *, block_seconds: float | None = None, **options: 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=die_with_parent,
     )
 
 

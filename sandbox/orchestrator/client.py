@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clearinghouse.embedded import die_with_parent
+
 _START_SECONDS = 30
 
 
@@ -63,7 +65,12 @@ def running_orchestrator(
         # The key goes through the environment: command lines are there for everybody to read.
         environment = {**os.environ, "ORCHESTRATOR_KEY": key}
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, cwd=Path(__file__).parents[2]
+            command,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            preexec_fn=die_with_parent,
         )
     running = RunningOrchestrator(url=f"https://127.0.0.1:{port}", process=process, terms=terms)
     try:

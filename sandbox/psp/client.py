@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from clearinghouse.embedded import die_with_parent
+
 ROOT = Path(__file__).parents[2]
 GOOD_CARD = "4242 4242 4242 4242"
 DECLINED_CARD = "4000 0000 0000 0002"
@@ -48,7 +50,9 @@ class Psp:
         command += ["--secret-key", self.secret_key, "--webhook-secret", self.webhook_secret, *self.options]
         for url in self.webhook_urls:
             command += ["--webhook-url", url]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.startswith("ready "):
