@@ -6,12 +6,18 @@ import random
 import uuid
 
 import pytest
+from django.db import connection, transaction
 
 from signing.treasury import check_books
 from tests import signer_stage, size
 from tests.asked_payments import Account, Row, commit, follow_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+_ROWS_READ = """
+    SELECT relname, coalesce(idx_tup_fetch, 0) + seq_tup_read FROM pg_stat_xact_user_tables
+    WHERE relname IN ('signing_payment', 'signing_session')
+"""
 
 
 def asked_in_rounds(account: Account) -> list[tuple[Row, str]]:
@@ -51,6 +57,29 @@ def test_nonces_of_rounds_beside_are_told_apart_in_a_batch_too() -> None:
     asked = asked_in_rounds(account)
     assert commit([row for row, _ in asked]) == [outcome for _, outcome in asked]
     assert issued_twice() == 0
+
+
+def test_an_opening_on_ticket_params_used_before_reads_no_other_sessions_under_a_plan_made_on_empty_tables() -> None:
+    account, shared = Account(300), os.urandom(32)
+    tables = "signing_payment", "signing_session"
+    signer_stage.execute("DISCARD PLANS")
+    for table in tables:
+        signer_stage.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    try:
+        assert commit([account.opening(rand_hash=shared)]) == ["committed"]
+        assert commit([account.opening(rand_hash=shared, first_nonce=2)]) == ["committed"]
+        for _ in range(4):
+            assert set(commit([account.opening() for _ in range(60)])) == {"committed"}
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_ROWS_READ)
+            before = dict(cursor.fetchall())
+            assert commit([account.opening(rand_hash=shared, first_nonce=3)]) == ["committed"]
+            cursor.execute(_ROWS_READ)
+            for table, rows in cursor.fetchall():
+                assert rows - before[table] < 20, table
+    finally:
+        for table in tables:
+            signer_stage.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
 
 
 def test_a_session_goes_on_under_its_ticket_params_when_a_round_begins() -> None:

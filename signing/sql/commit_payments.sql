@@ -263,10 +263,17 @@ BEGIN
         ) paid;
         IF p.presented IS NULL AND newest.last_nonce IS NOT NULL THEN
             -- The same opening asked again within two minutes, and not yet continued: its answer was lost.
-            SELECT s.* INTO held FROM signing_payment paid
-            JOIN signing_session s ON s.customer_id = paid.customer_id AND s.id = paid.session_id
-            WHERE paid.creation_round = ANY (ARRAY[p.creation_round - 1, p.creation_round, p.creation_round + 1])
-              AND paid.recipient_rand_hash = p.rand_hash AND paid.customer_id = p.customer
+            -- Each row by one key, whatever the planner holds of a customer who was small when it last looked.
+            SELECT s.* INTO held
+            FROM (VALUES (p.creation_round - 1), (p.creation_round), (p.creation_round + 1)) AS rounds (round),
+            LATERAL (
+                SELECT customer_id, session_id FROM signing_payment
+                WHERE creation_round = round AND recipient_rand_hash = p.rand_hash OFFSET 0
+            ) paid,
+            LATERAL (
+                SELECT * FROM signing_session WHERE customer_id = p.customer AND id = paid.session_id LIMIT 1
+            ) s
+            WHERE paid.customer_id = p.customer
               AND s.opening_rand_hash = p.rand_hash AND s.opening_digest = p.digest AND s.sequence = 0
               AND s.opened_at > clock_timestamp() - interval '2 minutes'
             ORDER BY s.opened_at DESC LIMIT 1;
