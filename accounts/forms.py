@@ -4,8 +4,8 @@ from django import forms
 from django.core.validators import RegexValidator
 from django.http import HttpRequest
 
-from accounts import customers, terms
-from accounts.models import User
+from accounts import customers, members, terms
+from accounts.models import Membership, User
 
 key_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "Use letters, digits and hyphens, for example gw-fra-1.")
 
@@ -33,7 +33,9 @@ class SignupForm(forms.Form):
         )
 
     def signup(self, request: HttpRequest, user: User) -> None:
-        customers.open_for(user, name=self.cleaned_data["company"])
+        # Whoever was invited chooses after the address is confirmed: that account, or one of their own.
+        if not members.is_invited(user.email):
+            customers.open_for(user, name=self.cleaned_data["company"])
         terms.accept(request, user)
 
 
@@ -45,6 +47,23 @@ class AccountForm(forms.Form):
         label="Company or project",
         widget=forms.TextInput(attrs={"autocomplete": "organization"}),
         error_messages=_required("An account needs a name, for example Example Gateway."),
+    )
+
+
+class InviteForm(forms.Form):
+    """Whom an owner wants beside them, and as what."""
+
+    email = forms.EmailField(
+        max_length=254,
+        label="Email",
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+        error_messages={
+            "required": "Name the address of a colleague, for example ana@example.com.",
+            "invalid": "This is not a whole address. One looks like ana@example.com.",
+        },
+    )
+    role = forms.ChoiceField(
+        choices=[(Membership.Role.MEMBER, "Member"), (Membership.Role.OWNER, "Owner")], label="Role"
     )
 
 

@@ -1,4 +1,4 @@
-"""The rows behind 'who is asking': users, customers, holds, seats, API keys, notices, the audit log, a demo's mails."""
+"""The rows behind 'who is asking': users, customers, holds, seats, invitations, keys, notices, the audit log, mails."""
 
 from typing import Any, ClassVar
 
@@ -100,6 +100,33 @@ class Membership(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["customer", "user"], name="one_seat_per_user")]
+
+
+class Invitation(models.Model):
+    """An owner asks whoever has an address to take a seat; open until it is accepted, withdrawn or out of time."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=Membership.Role.choices)
+    invited_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    invited_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    accepted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    accepted_at = models.DateTimeField(null=True)
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "email"],
+                condition=models.Q(accepted_at=None, withdrawn_at=None),
+                name="one_open_invitation",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(accepted_at=None) | models.Q(withdrawn_at=None), name="invitation_ends_once"
+            ),
+        ]
+        indexes = [models.Index(fields=["email"], name="invitation_by_email")]
 
 
 class ApiKey(models.Model):

@@ -23,6 +23,11 @@ def write_to_staff(customer: Customer, *, right: str, reference: str, letter: Le
     _write(customer, f"staff:{reference}", letter, addresses)
 
 
+def write_to(customer: Customer, *, reference: str, letter: Letter, to: str) -> None:
+    """One letter about this account to an address that need not belong to it."""
+    _write(customer, reference, letter, [to])
+
+
 def send_waiting(*, limit: int = 100) -> int:
     """Sends what waits and returns how many went out."""
     return outbox.send_waiting(Notice.objects.all(), _send, limit=limit)

@@ -175,6 +175,8 @@ ALLOWED = {
         "SELECT * FROM billing_usage",
         "SELECT * FROM signing_payment",
         "SELECT accounts_lift_hold(0, 'x', NULL)",
+        "UPDATE accounts_invitation SET withdrawn_at = now()",
+        "DELETE FROM accounts_membership WHERE id = 0",
         "SELECT billing_refundable(0)",
         "SELECT * FROM billing_refundable_payments",
     ],

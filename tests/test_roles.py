@@ -24,7 +24,7 @@ ROLES = list(roles.ROLES)
 OPEN_TO_ALL = {
     *("api_docs", "api_schema", "api_schema_json", "stripe_webhook", "mails", "mail", "mail_html"),
     # These ask for a signed-in user themselves.
-    *("settings", "save_profile", "choose_customer", "open_account"),
+    *("settings", "save_profile", "choose_customer", "open_account", "accept_invitation"),
 }
 PACKAGES = ("allauth.", "django.contrib.admin.", "unfold.", "django.views.generic.base")
 # What stands for a parameter in a path: the first that its converter takes.
