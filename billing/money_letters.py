@@ -99,7 +99,7 @@ def refund_ended(refund: Refund) -> Letter:
         Refund.Status.RETURNED: f"Your refund of {whole} could not be sent",
     }[Refund.Status(refund.status)]
     lines = [
-        f"{part.amount_text} went to {part.top_up.card or 'your card'}"
+        f"{part.amount_text} went {_where(part)}"
         + (f" under the bank’s reference {part.card_reference}." if part.card_reference else ".")
         for part in arrived
     ]
@@ -114,6 +114,12 @@ def refund_ended(refund: Refund) -> Letter:
         small=notices.whom_to_ask(refund.customer),
         why=_owner(refund.customer),
     )
+
+
+def _where(part: RefundPart) -> str:
+    if part.top_up.method == TopUp.Method.BANK:
+        return "back by bank transfer"
+    return f"to {part.top_up.card or 'your card'}"
 
 
 def _how_it_stands(customer: Customer) -> str:

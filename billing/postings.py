@@ -201,6 +201,16 @@ def refund_sent(
     ]
 
 
+def bank_refund(
+    *, customer_id: int, credit_nano_usd: int, tax_nano_usd: Mapping[str, int], currency: str = "usd"
+) -> list[Transfer]:
+    """Credit that came by bank transfer left our own account again, and with it its tax."""
+    return [
+        usd(Account(PREPAID, str(customer_id)), bank(currency), credit_nano_usd),
+        *(usd(Account(TAX_PAYABLE, place), bank(currency), tax) for place, tax in sorted(tax_nano_usd.items()) if tax),
+    ]
+
+
 def refund_returned(
     *, customer_id: int, credit_nano_usd: int, tax_nano_usd: Mapping[str, int], currency: str | None
 ) -> list[Transfer]:

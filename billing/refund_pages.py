@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.db import connection
 from django.http import HttpResponse
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import hold_letters, terms
 from accounts.access import CustomerRequest, customer_required, owner_required
 from accounts.models import Customer, Membership
-from billing import display, refund_bookings, refunds, tasks
+from billing import bank_refunds, display, refund_bookings, refunds, tasks
 from billing.forms import cents_from_text
 from billing.models import Refund
 from billing.money import NANO_USD_PER_CENT
@@ -113,6 +114,8 @@ def _page(request: CustomerRequest, *, form: RefundForm | None = None, status: i
     context = {
         "form": form or RefundForm(initial={"refund": uuid.uuid4()}, most_nano_usd=most),
         "most": most,
+        "by_bank_cents": bank_refunds.left_cents(request.customer),
+        "whom_to_ask": settings.SELLER_EMAIL,
         "why_frozen": hold_letters.why_frozen(request.customer),
         "refunds": [(refund, refunds.needs_second_person(refund)) for refund in rows],
         "is_owner": request.membership.role == Membership.Role.OWNER,

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import approvals, audit
 from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval, Customer, User
-from billing import display, refund_approvals, refund_pages, refund_waits, refunds, tasks
+from billing import bank_refunds, display, refund_approvals, refund_pages, refund_waits, refunds, tasks
 from billing.account_search import AccountForm, whose
 from billing.forms import cents_from_text
 from billing.models import Refund
@@ -49,8 +49,10 @@ class StaffRefundForm(AccountForm):
         if customer and cents:
             most = refunds.refundable_nano_usd(customer)
             if cents * NANO_USD_PER_CENT > most:
+                by_bank = bank_refunds.left_cents(customer)
+                also = f" {display.cents_text(by_bank)} came by bank transfer: see By bank above." if by_bank else ""
                 self.add_error(
-                    "amount", f"At most {display.usd_text(most)} can go back to the cards of {customer.name}."
+                    "amount", f"At most {display.usd_text(most)} can go back to the cards of {customer.name}.{also}"
                 )
             cleaned["amount_nano_usd"] = cents * NANO_USD_PER_CENT
         return cleaned

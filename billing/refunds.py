@@ -30,7 +30,8 @@ WHY_NOT = {
     "frozen": "This account is frozen. Nothing can be refunded until the operator has lifted the freeze.",
     "owes": "This account owes money from a disputed payment. Nothing can be refunded until that is paid.",
     "not_enough": "The balance holds less paid credit than that. Promotional credit is not paid out.",
-    "less_refundable": "Less than that can go back to the cards it was paid with.",
+    "less_refundable": "Less than that can go back to the cards it was paid with. What came by bank transfer goes back"
+    " by bank transfer: ask the operator for that.",
 }
 
 

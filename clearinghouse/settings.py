@@ -174,6 +174,7 @@ STAFF_WAITING = {"staff_refunds": "billing.attention.refunds_waiting", "risk": "
 APPROVABLE: list[str] = [
     "accounts.people",
     "billing.approvable",
+    "billing.bank_refunds",
     "billing.bank_transfers",
     "billing.fx_approvals",
     "signing.price_approvals",

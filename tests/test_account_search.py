@@ -128,7 +128,9 @@ def test_nothing_moves_where_nothing_or_too_much_matches(psp: Psp, acme: Custome
     assert not Approval.objects.exists()
 
 
-def test_credit_is_reviewed_with_name_address_and_balance_before_a_second_person_is_asked(acme: Customer) -> None:
+def test_credit_is_reviewed_with_name_address_and_balance_before_a_second_person_is_asked(
+    static_files: None, acme: Customer
+) -> None:
     second = customers.open_for(acme.members.get(), name="Acme Test")
     builders.top_up(acme, 10)
     client = signed_in("support")

@@ -14,7 +14,8 @@ from billing.models.top_ups import TopUp
 class Refund(models.Model):
     """A wish to have unused credit back. Its amount left the wallet in the transaction that wrote this row.
 
-    Made by the function billing_request_refund alone; see billing/sql/refunds.sql.
+    Asked for by the function billing_request_refund alone; see billing/sql/refunds.sql. The worker writes down what was
+    made at the payment provider, and what two people send from our bank.
     """
 
     class Status(models.TextChoices):
@@ -26,6 +27,7 @@ class Refund(models.Model):
     class Source(models.TextChoices):
         ACCOUNT = "account", "Asked for on the wallet page"
         PROVIDER = "provider", "Made at the payment provider"
+        BANK = "bank", "Sent from our bank by hand"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="refunds")
