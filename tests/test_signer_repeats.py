@@ -16,7 +16,18 @@ from django.conf import settings
 from signing.pm import livepeer_pb2 as pb
 from signing.pm.ceilings import SenderFunds
 from tests import signer_stage
-from tests.signer_stage import L1_BLOCK, Answer, Client, HeldChain, Stage, offer, rows, running_signer, wallet
+from tests.signer_stage import (
+    L1_BLOCK,
+    RECIPIENT,
+    Answer,
+    Client,
+    HeldChain,
+    Stage,
+    offer,
+    rows,
+    running_signer,
+    wallet,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -283,6 +294,18 @@ def test_a_lost_answer_comes_again_where_only_the_auth_token_is_new(stage: Stage
     other = gateway.pay(**{**request, "orchestrator": offer(**kept | {"price": (8 * 10**11, 1)})})
     assert other.status == 200
     assert other.json["payment"] != lost.json["payment"]
+    assert len(rows(owner)) == 3
+
+
+def test_a_lost_answer_pays_nobody_but_whom_it_was_made_for(stage: Stage) -> None:
+    """The orchestrator is the same, and wants its tickets to go to another address now."""
+    other = b"\x1c" * 20
+    stage.chain.change(active_recipients=frozenset({RECIPIENT, other}))
+    gateway, owner = stage.gateway()
+    request = follow_up(gateway.pay(**opening()))
+    lost = gateway.pay(**request)
+    again = gateway.pay(**{**request, "orchestrator": offer(price=(9 * 10**11, 1), recipient=other)})
+    assert (lost.payment.ticket_params.recipient, again.payment.ticket_params.recipient) == (RECIPIENT, other)
     assert len(rows(owner)) == 3
 
 
