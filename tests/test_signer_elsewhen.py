@@ -128,7 +128,27 @@ def test_processes_whose_clocks_differ_a_little_never_move_a_session_back(monkey
         assert [row["billed_units"] for row in rows(owner) if row["kind"] == "live"].count(10) == 4
 
 
-# -- A day later -------------------------------------------------------------------------------------------------------
+# -- Later -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(60, "total_ev_too_high"), (150, "too_many_tickets")])
+def test_a_lost_answer_comes_again_although_the_time_since_then_could_not_be_paid_any_more(
+    seconds: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second costs a ticket: what one payment may hold is over long before the ticket parameters are."""
+    right = Database.now_ns
+    with running_signer() as stage:
+        gateway, owner = stage.gateway(dollars_nano=CREDIT)
+        dear = {"type": "live", "ManifestID": "m"}
+        opened = gateway.pay(orchestrator=offer(price=(10**12, 1)), **dear)
+        request = {"orchestrator": offer(price=(10**12, 1)), "state": opened.json["state"], **dear}
+        lost = gateway.pay(**request)
+        monkeypatch.setattr(Database, "now_ns", lambda database: right(database) + seconds * 10**9)
+        assert gateway.pay(**request).body == lost.body
+        renewed = gateway.pay(**{**request, "orchestrator": offer(price=(10**12, 1))})
+        assert (renewed.status, renewed.json["payment"]) == (200, lost.json["payment"])
+        assert gateway.pay(**{**request, "state": lost.json["state"]}).code == code
+        assert len(rows(owner)) == 2
 
 
 def a_day_passes() -> None:
