@@ -124,6 +124,10 @@ def test_processes_whose_clocks_differ_a_little_never_move_a_session_back(monkey
             opened = clients[0].pay(orchestrator=offer(price=(9 * 10**11, 1)), **live)
             early = clients[1].pay(orchestrator=offer(price=(9 * 10**11, 1)), state=opened.json["state"], **live)
             statuses.add(early.status)
+            # What the first signer answered in the second one's future is answered again there, and is no 482.
+            later = {"orchestrator": offer(price=(9 * 10**11, 1)), "state": opened.json["state"], **live}
+            paid = clients[0].pay(**later)
+            assert (paid.status, clients[1].pay(**later).body) == (200, paid.body)
         assert 482 in statuses
         assert [row["billed_units"] for row in rows(owner) if row["kind"] == "live"].count(10) == 4
 

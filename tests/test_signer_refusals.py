@@ -270,6 +270,14 @@ def rule(recipient: bytes, standing: str) -> RecipientRule:
     return RecipientRule.objects.create(address="0x" + recipient.hex(), standing=standing, reason="drill")
 
 
+def test_a_round_whose_hash_the_chain_does_not_tell_is_a_shortage_of_ours(stage: Stage) -> None:
+    gateway, owner = stage.gateway()
+    stage.chain.change(round_block_hashes={})
+    answer = gateway.pay(orchestrator=offer(creation=(0, b"")), type="fixed")
+    assert (answer.status, answer.code) == (503, "round_without_hash")
+    assert rows(owner) == []
+
+
 def test_recipients_are_paid_as_the_policy_says() -> None:
     listed, unlisted, blocked = b"\x21" * 20, b"\x22" * 20, b"\x23" * 20
     chain = HeldChain(active_recipients=frozenset({listed, unlisted, blocked}))

@@ -16,6 +16,7 @@ from accounts.models import Customer
 from billing import ledger
 from signing import recipients
 from signing.pm.tickets import MAX_UINT256
+from signing.signer.fresh_money import FreshMoney
 from tests import builders, size
 from tests.signer_stage import COST, Answer, Client, HeldChain, Stage, execute, offer, price_of, running_signer
 
@@ -299,6 +300,23 @@ def test_what_a_signer_that_died_may_have_sent_stays_taken_for_a_while() -> None
         execute("UPDATE signing_freshlease SET granted_at = granted_at - interval '16 seconds'")
         time.sleep(0.3)
         assert codes([pay(client) for _ in range(3)]) == [200, 200, "velocity"]
+
+
+def test_room_that_cannot_be_renewed_is_used_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are given it again later, so whoever was given it must have stopped long before."""
+    monkeypatch.setattr("signing.signer.fresh_money._LEASE_SECONDS", 1.0)
+    seasoned(FIRST)
+    with signer(recipient=9) as stage:
+        client, _ = card_customer(stage)
+        assert codes([pay(client), pay(client)]) == [200, 200]
+
+        async def in_vain(_: FreshMoney) -> None:
+            """The database does not answer."""
+
+        monkeypatch.setattr(FreshMoney, "_lease", in_vain)
+        time.sleep(1.1)
+        assert codes([pay(client)]) == ["busy"]
+        assert sums() == (2 * UNIT,) * 3
 
 
 def test_a_session_goes_on_where_a_cap_ceases() -> None:
