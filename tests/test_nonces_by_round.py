@@ -4,6 +4,7 @@ import json
 import os
 import random
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection, transaction
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 from signing.treasury import check_books
 from tests import signer_stage, size
 from tests.asked_payments import Account, Row, commit, follow_up
+from tests.signer_stage import ROUND, ROUND_HASH, Client, HeldChain, offer, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -177,3 +179,30 @@ def write_again(**changes: int) -> None:
 
 def issued_twice() -> int:
     return check_books.invariants()["sender_nonces_issued_twice"]
+
+
+def test_signers_that_see_two_rounds_share_no_nonce_and_give_each_other_s_answers_again() -> None:
+    """Offers name no round here: each signer takes the last one that it saw."""
+    later = HeldChain(last_initialized_round=ROUND + 1, round_block_hashes={ROUND + 1: b"\xef" * 32, ROUND: ROUND_HASH})
+    with running_signer() as here, running_signer(later) as there:
+        gateway, owner = here.gateway(dollars_nano=10**12)
+        both = [gateway, Client(there.url, gateway.key)]
+        shared = offer(creation=(0, b""), price=(1, 1), face_value=10**12)
+        requests = [{"orchestrator": shared, "inPixels": 999 * 10**8, "ManifestID": f"m{n}"} for n in range(6)]
+        answers = [both[n % 2].pay(**requests[n]) for n in range(5)]
+        assert [nonce for answer in answers for nonce in answer.nonces] == list(range(1, 501))
+        assert [client.pay(**requests[5]).status for client in both] == [480, 480]
+        # No nonce is left, so now signers look before they refuse.
+        for client in both:
+            assert [client.pay(**members).body for members in requests[:5]] == [answer.body for answer in answers]
+
+        fewer = {"orchestrator": offer(creation=(0, b"")), "type": "fixed"}
+        with ThreadPoolExecutor(len(both)) as several:
+            paid = several.map(
+                lambda client: client.pay_all([{**fewer, "ManifestID": f"{client.url[-5:]}-{n}"} for n in range(8)]),
+                both,
+            )
+            nonces = [nonce for answered in paid for answer in answered for nonce in answer.nonces]
+        assert len(set(nonces)) == len(nonces) == 16
+        assert {row["creation_round"] for row in rows(owner)} == {ROUND, ROUND + 1}
+    assert issued_twice() == 0
