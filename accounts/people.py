@@ -64,7 +64,7 @@ def describe(payload: dict[str, Any]) -> list[tuple[str, str]]:
     if person is None:
         return [("Person", "Nobody")]
     return [
-        ("Person", f"{person.get_full_name()} ({person.email})"),
+        ("Person", f"{person.name} ({person.email})" if person.name else person.email),
         ("Roles before", ", ".join(payload["before"]) or "None"),
         ("Role to give", payload["role"]),
         ("What it may", roles.ROLES.get(payload["role"], "Nothing")),

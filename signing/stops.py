@@ -58,8 +58,13 @@ def customer_of(scope: str, subject: str) -> Customer | None:
 
 def stops_customer(customer_id: int) -> bool:
     """Whether all signing or this customer's is stopped: nobody is charged for what he cannot use."""
+    return first_of_customer(customer_id) is not None
+
+
+def first_of_customer(customer_id: int) -> Stop | None:
+    """The oldest stop of all signing or of this customer's that stands."""
     named = Q(scope=Stop.Scope.ALL) | Q(scope=Stop.Scope.CUSTOMER, subject=str(customer_id))
-    return Stop.objects.filter(named, lifted_at=None).exists()
+    return Stop.objects.filter(named, lifted_at=None).order_by("set_at", "id").first()
 
 
 def _note(stop: Stop, user: User, action: str, **change: dict[str, Any]) -> None:

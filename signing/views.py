@@ -13,13 +13,15 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
+from accounts import hold_letters, moments, notices
 from accounts.access import CustomerRequest, customer_required
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Customer
 from billing import usage
 from billing.exports import usage_csv
 from billing.usage import Spent
 from billing.views import available_nano_usd
-from signing import activity, advice
+from signing import activity, advice, stops
+from signing.models import Stop
 
 DAY = timedelta(days=1)
 SPANS = {"7d": 7, "30d": 30, "90d": 90}
@@ -49,6 +51,7 @@ def overview(request: CustomerRequest) -> HttpResponse:
     days = SPANS.get(span, 30)
     context |= _spend(request.customer.pk, now.date(), days)
     context |= {
+        "trouble": _trouble(request.customer),
         "span": span if span in SPANS else "30d",
         "spans": list(SPANS),
         "redemptions": activity.redemptions(request.customer.pk),
@@ -167,6 +170,19 @@ def usage_as_csv(request: CustomerRequest) -> HttpResponseBase:
     )
     answer.headers["Content-Disposition"] = 'attachment; filename="usage.csv"'
     return answer
+
+
+def _trouble(customer: Customer) -> tuple[str, str] | None:
+    """Why no payment is signed, as a title and a text; None when nothing of ours is in the way."""
+    if customer.status != Customer.Status.ACTIVE:
+        return f"This account is {customer.get_status_display().lower()}", hold_letters.why_frozen(customer)
+    stop = stops.first_of_customer(customer.pk)
+    if stop is None:
+        return None
+    whose = "no payment is signed here" if stop.scope == Stop.Scope.ALL else "no payment of this account is signed"
+    since = moments.minute(stop.set_at.astimezone(UTC))
+    text = f"Since {since} UTC {whose}. Your balance and your pages stay. Start your gateways again once it is over."
+    return "Payments are stopped", " ".join([text, *notices.whom_to_ask(customer)])
 
 
 def _figures(request: CustomerRequest, now: datetime) -> dict[str, Any]:

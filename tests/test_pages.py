@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django import forms
 from django.core.cache import cache
 from django.template import Context, Template
 from playwright.sync_api import Browser, Page
@@ -13,6 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts import moments
 from accounts.models import ApiKey
+from accounts.templatetags import page as parts
 from billing import display
 from billing.models import Markup
 from tests import builders
@@ -131,6 +133,19 @@ def test_times_of_the_last_day_are_told_by_their_age(earlier: timedelta, words: 
 def test_a_forecast_is_never_more_exact_than_its_largest_unit() -> None:
     seconds = {0: "0 min", 1_540: "25 min", 3_600: "1 h", 145_500: "40 h", 172_800: "2 days", 1_100_000: "12 days"}
     assert {n: moments.forecast(timedelta(seconds=n)) for n in seconds} == seconds
+
+
+def test_an_empty_field_says_so_in_the_words_of_the_house_unless_it_has_its_own() -> None:
+    class Wish(forms.Form):
+        plain = forms.CharField()
+        own = forms.CharField(error_messages={"required": "Name it, for example gw-fra-1."})
+
+    wish = Wish({})
+    assert not wish.is_valid()
+    assert [parts.field(wish[name])["errors"] for name in ("plain", "own")] == [
+        ["Must be filled in."],
+        ["Name it, for example gw-fra-1."],
+    ]
 
 
 def test_durations_are_cut_to_two_units() -> None:

@@ -8,7 +8,7 @@ from django.db import connection, connections
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from accounts.models import AuditEntry, User
+from accounts.models import AuditEntry, Customer, User
 from signing import stops
 from signing.models import Stop
 from tests import builders
@@ -126,6 +126,28 @@ def test_what_cannot_be_found_gets_one_clear_error(staff: Client, scope: str, su
         assert answer.status_code == 422
         assert words in answer.content.decode()
     assert not Stop.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_stopped_customer_is_told_that_and_since_when_but_not_why(user: User, static_files: None) -> None:
+    payer, other = builders.customer(), builders.customer()
+    stop = stops.throw(scope="customer", subject=str(payer.pk), reason="looks like Eve", user=user)
+
+    def told(customer: Customer) -> str:
+        client = Client()
+        client.force_login(customer.members.get())
+        return client.get("/").content.decode()
+
+    assert "Payments are stopped" in told(payer)
+    assert "no payment of this account is signed" in told(payer)
+    assert "Eve" not in told(payer)
+    assert "Payments are stopped" not in told(other)
+    stops.lift(stop, user=user)
+    assert "Payments are stopped" not in told(payer)
+    stops.throw(scope="all", subject="", reason="drill", user=user)
+    assert "no payment is signed here" in told(other)
+    Customer.objects.filter(pk=other.pk).update(status="frozen")
+    assert "This account is frozen" in told(other)
 
 
 @pytest.mark.django_db

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
-from django.forms import BoundField
+from django.forms import BoundField, Field
 from django.utils import timezone
 from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString, mark_safe
@@ -14,6 +14,7 @@ from accounts import moments
 register = template.Library()
 
 EMPTY = "–"
+REQUIRED = "Must be filled in."
 
 
 @register.simple_tag
@@ -81,6 +82,12 @@ def field(
     described += [f"{identifier}-error"] if bound.errors else []
     given = {name.replace("_", "-"): value for name, value in attributes.items()}
     kind = getattr(bound.field.widget, "input_type", "")
+    # A field that says nothing of its own when it is empty says the same everywhere.
+    silent = bound.field.error_messages["required"] is Field.default_error_messages["required"]
+    errors = [
+        text if error.code != "required" or not silent else REQUIRED
+        for error, text in zip(bound.errors.as_data(), bound.errors, strict=True)
+    ]
     attrs = {"class": "input", **given} if kind != "checkbox" else given
     # Django would add its own reference to help text and errors; this one names the elements that exist here.
     attrs["aria-describedby"] = " ".join(described) if described else None
@@ -92,6 +99,7 @@ def field(
         "kind": kind,
         "label": label or bound.label,
         "hint": hint,
+        "errors": errors,
         "before": before,
         "after": after,
         "aside": aside,
