@@ -69,7 +69,12 @@ def seasoned(*addresses: bytes) -> None:
 
 
 def hours_pass(hours: int) -> None:
-    """What was counted moves so far into the past, oldest first as no two rows of one key may meet."""
+    """What was counted moves so far into the past, oldest first as no two rows of one key may meet.
+
+    Around the full hour it waits: then the clock itself moves on, or the hour before still counts.
+    """
+    while not 6 < time.time() % 3600 < 3600 - 20:
+        time.sleep(0.5)
     for table in ("signing_velocity", "signing_recipientvelocity"):
         execute(f"UPDATE {table} SET hour = hour - %s * interval '1 hour' - interval '100 years'", hours)
         execute(f"UPDATE {table} SET hour = hour + interval '100 years'")

@@ -16,10 +16,15 @@ _SECONDS_BETWEEN_LEASES = 1.0
 _SECONDS_BEFORE_ASKING_ANEW = 0.25
 _LEASE_SECONDS = 5.0
 _WANTED_SECONDS = 60.0
-# Longer than any statement lives: afterwards it was counted, or never happened.
-_IN_DOUBT_SECONDS = 4.0
+# Afterwards no statement begins any more that was asked before. Its commit may still take as long as the disk does.
+_IN_DOUBT_SECONDS = 5.0
 _MOST_SEEN = 50_000
-_LEASE = "SELECT * FROM signing_lease_fresh(%s, %s::jsonb, %s * interval '1 day')"
+# Of transactions: all before the first number are done; what began until now comes before the second.
+_LEASE = """
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id()::text::bigint, lease.*
+    FROM (SELECT) AS always
+    LEFT JOIN signing_lease_fresh(%s, %s::jsonb, %s * interval '1 day') lease ON true
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +71,16 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class Take:
-    """What one call took with it: the rules it is judged by, and the rooms in them."""
+    """What one call took with it: the rules it is judged by, and the rooms in them.
+
+    Of one that was lost at `lost_at`, it is known how it ended once all transactions before `settled_by` are done.
+    """
 
     rules: str
     rooms: dict[str, int] = field(default_factory=dict)
     firsts: set[str] = field(default_factory=set)
+    lost_at: float | None = None
+    settled_by: int | None = None
 
 
 class FreshMoney:
@@ -136,8 +146,8 @@ class FreshMoney:
             self._seen.update(take.firsts.intersection(paid))
 
     def lose(self, take: Take) -> None:
-        """Nobody knows what the call used: for a while all of its rooms count as used."""
-        asyncio.get_running_loop().call_later(_IN_DOUBT_SECONDS, self._takes.discard, take)
+        """Nobody knows what the call used: until that is certain all of its rooms count as used."""
+        take.lost_at = time.monotonic()
 
     async def renew(self, recipient: str) -> bool:
         """Asks for room again; False when that was done a moment ago. Raises DatabaseUnavailable."""
@@ -167,15 +177,38 @@ class FreshMoney:
         self._wanted = {each: at for each, at in self._wanted.items() if asked_at - at < _WANTED_SECONDS}
         self._used_since_asked.clear()
         bounds = {recipient: self._bounds(recipient) for recipient in self._wanted}
-        wanted = {each: {"cap": bound.most, "new_cap": bound.most_while_new} for each, bound in bounds.items()}
+        wanted = {
+            each: {"cap": bound.most, "new_cap": bound.most_while_new, "held": self._held(each)}
+            for each, bound in bounds.items()
+        }
         rows = await self._database.fetch(_LEASE, [self._process, json.dumps(wanted), self.caps.season_days])
+        self._forget_doubts(asked_at, done_before=int(rows[0][0]), begun_before=int(rows[0][1]))
         leases = {}
-        for recipient, room, most, spent, since in rows:
+        for _, _, recipient, room, most, spent, since in rows:
+            if recipient is None:
+                continue
             # What was used or in flight since the question left may be among what the answer counts, or may not.
-            taken = sum(take.rooms.get(recipient, 0) for take in self._takes)
-            left = int(room) - taken - self._used_since_asked.get(recipient, 0)
+            left = int(room) - self._taken(recipient) - self._used_since_asked.get(recipient, 0)
             leases[recipient] = Lease(bounds[recipient], left, asked_at, int(most), int(spent), since)
         self._leases = leases
+
+    def _held(self, recipient: str) -> int:
+        """What may still be sent, or was and is not known: others must not get it before this process has let go."""
+        lease = self._leases.get(recipient)
+        return max(0, lease.room if lease else 0) + self._taken(recipient)
+
+    def _taken(self, recipient: str) -> int:
+        return sum(take.rooms.get(recipient, 0) for take in self._takes)
+
+    def _forget_doubts(self, asked_at: float, *, done_before: int, begun_before: int) -> None:
+        """Of transactions, by their numbers: what a lost call wrote is counted by now, or never will be."""
+        for take in list(self._takes):
+            if take.lost_at is None or asked_at - take.lost_at < _IN_DOUBT_SECONDS:
+                continue
+            if take.settled_by is None:
+                take.settled_by = begun_before
+            if take.settled_by <= done_before:
+                self._takes.discard(take)
 
     def _bounds(self, recipient: str) -> _Bounds:
         standings, caps = self._recipients.standings(recipient), self.caps

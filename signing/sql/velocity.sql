@@ -2,7 +2,7 @@
 -- pays it, which is never less than what the recipient can redeem for it.
 --
 -- Of one customer the rows are guarded by the lock of his wallet. Of one recipient each connection of a signer counts in
--- rows of its own, so that no row is shared; their sum is read once a second by each process (signing_lease_fresh).
+-- rows of its own, so that no row is shared; their sum is read once a second by each process (signing_lease_fresh in fresh_leases.sql).
 CREATE TABLE signing_velocity (
     customer_id    bigint NOT NULL,
     recipient      varchar(42) NOT NULL,
@@ -17,7 +17,7 @@ CREATE TABLE signing_recipientvelocity (
     fresh_nano_usd bigint NOT NULL CHECK (fresh_nano_usd > 0),
     PRIMARY KEY (recipient, hour, backend)
 ) WITH (fillfactor = 70);
--- How much fresh money a signer process may send to a recipient until it asks again.
+-- How much fresh money a signer process may send to a recipient until it asks again (fresh_leases.sql).
 CREATE TABLE signing_freshlease (
     recipient     varchar(42) NOT NULL,
     process       uuid NOT NULL,
@@ -107,43 +107,6 @@ BEGIN
     END || jsonb_build_object('needed', part);
 END $$;
 
--- Gives a signer process room for fresh money to recipients until it asks again, and tells how things stand.
---
--- p_wanted: {recipient: {"cap", "new_cap"} in nano-dollars}; the latter counts for those first paid after p_season began.
--- What all signers sent within 24 hours, and what others were given and may have sent since, is never given again: all
--- rooms and all that was sent are never more than the cap together. A process may use its room for 5 seconds; it counts
--- for 15, in which whatever it committed has been counted or has failed.
-CREATE FUNCTION signing_lease_fresh(p_process uuid, p_wanted jsonb, p_season interval)
-RETURNS TABLE (recipient text, room bigint, most bigint, spent bigint, since bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    wanted record;
-    others record;
-BEGIN
-    -- One at a time. Whoever waited sees what was given before: each statement below looks anew.
-    PERFORM pg_advisory_xact_lock(hashtext('signing_lease_fresh'));
-    FOR wanted IN SELECT key, value FROM jsonb_each(p_wanted) ORDER BY key LOOP
-        recipient := wanted.key;
-        SELECT CASE WHEN EXISTS (SELECT 1 FROM signing_recipientseen s
-                                 WHERE s.recipient = wanted.key AND s.first_paid_at <= clock_timestamp() - p_season)
-                    THEN (wanted.value ->> 'cap')::bigint ELSE (wanted.value ->> 'new_cap')::bigint END INTO most;
-        SELECT coalesce(sum(l.room_nano_usd), 0) AS given, count(*) AS processes INTO others
-        FROM signing_freshlease l
-        WHERE l.recipient = wanted.key AND l.process <> p_process
-          AND l.granted_at > clock_timestamp() - interval '15 seconds';
-        -- What was sent is looked up after what was given: between the two it can only be counted twice.
-        SELECT coalesce(sum(v.fresh_nano_usd), 0)::bigint, extract(epoch FROM min(v.hour))::bigint INTO spent, since
-        FROM signing_recipientvelocity v
-        WHERE v.recipient = wanted.key AND v.hour >= signing_velocity_since(clock_timestamp());
-        room := greatest(0, least(most - spent - others.given, (most - spent) / (others.processes + 1)));
-        INSERT INTO signing_freshlease AS l (recipient, process, room_nano_usd, granted_at)
-        VALUES (wanted.key, p_process, room, clock_timestamp())
-        ON CONFLICT ON CONSTRAINT signing_freshlease_pkey DO UPDATE
-            SET room_nano_usd = excluded.room_nano_usd, granted_at = excluded.granted_at;
-        RETURN NEXT;
-    END LOOP;
-END $$;
-
 -- Forgets what counts no longer.
 CREATE FUNCTION signing_forget_velocity() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -161,7 +124,6 @@ REVOKE EXECUTE ON FUNCTION
     signing_velocity_since(timestamptz),
     signing_near_a_cap(bigint[], text[], numeric[], bigint[], int[], jsonb),
     signing_judge_fresh(bigint, text, numeric, bigint, int, jsonb, bigint),
-    signing_lease_fresh(uuid, jsonb, interval), signing_forget_velocity()
+    signing_forget_velocity()
 FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION signing_lease_fresh(uuid, jsonb, interval) TO clearinghouse_signer;
 GRANT EXECUTE ON FUNCTION signing_forget_velocity() TO clearinghouse_worker;
