@@ -2,7 +2,7 @@
 -- pays it, which is never less than what the recipient can redeem for it.
 --
 -- Of one customer the rows are guarded by the lock of his wallet. Of one recipient each connection of a signer counts in
--- rows of its own, so that no row is shared; their sum is read once a second by each process (signing_lease_fresh in fresh_leases.sql).
+-- rows of its own, so that no row is shared; their sum is read once a second by each process (fresh_leases.sql).
 CREATE TABLE signing_velocity (
     customer_id    bigint NOT NULL,
     recipient      varchar(42) NOT NULL,
@@ -35,7 +35,8 @@ GRANT SELECT ON signing_velocity, signing_recipientvelocity, signing_recipientse
     TO clearinghouse_web, clearinghouse_worker;
 GRANT SELECT ON signing_recipientseen TO clearinghouse_signer;
 
--- The first hour that still counts: all that left within the last 24 hours stands in it or in a later one.
+-- The first hour that still counts: all that left within the last 24 hours stands in it or in a later one. It is made anew
+-- in fresh_leases.sql.
 CREATE FUNCTION signing_velocity_since(p_now timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
     SELECT date_trunc('hour', p_now, 'UTC') - interval '24 hours'
 $$;
