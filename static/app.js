@@ -95,6 +95,21 @@
     if (name === "choice" && value !== "other" && form?.elements.other) form.elements.other.value = "";
   });
 
+  // A saved card is charged by one click, so the line above the button says how much.
+  const tell = form => {
+    const line = form.querySelector("[data-charge]"), given = new FormData(form), card = form.querySelector("[name=pay_with]:checked");
+    const chosen = form.querySelector("[name=choice]:checked");
+    const amount = given.get("choice") === "other" ? given.get("other") : chosen?.closest("label").textContent;
+    line.hidden = !amount || !card || card.value === "new";
+    line.textContent = line.hidden ? "" : `${line.dataset.charge} ${card.closest("label").textContent.split(",")[0].trim()}: ${amount.trim()} ${(given.get("currency") || "").toUpperCase()}`;
+  };
+  document.querySelectorAll("[data-charge]").forEach(line => {
+    const form = line.closest("form");
+    tell(form);
+    form.addEventListener("input", () => tell(form));
+    form.addEventListener("change", () => tell(form));
+  });
+
   // What refreshes by itself keeps the keyboard's place: the same link or button has the focus again.
   let place = null;
   document.addEventListener("htmx:beforeSwap", event => {
