@@ -87,7 +87,7 @@ def _refunds() -> Iterator[Line]:
         yield Line(
             kind="warn",
             title=f"{len(waits)} refunds stand still, {amount}" if many else f"A refund of {amount} stands still",
-            text=f"{waits[0].refund.customer.name}: {waits[0].why} The money waits on account 2120.",
+            text=f"{waits[0].refund.customer.name}: {waits[0].why.removesuffix('.')}. The money waits on account 2120.",
             url=reverse("staff_refunds") + "#h-wait",
             count=len(waits),
             since=waits[0].since,
