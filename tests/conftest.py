@@ -1,8 +1,8 @@
 """The stage for every test; tests/stage.py has started PostgreSQL before Django read its settings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -11,7 +11,11 @@ from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from pytest_django.live_server_helper import LiveServer
 
+from sandbox.psp.client import Psp
 from tests import stage
+
+if TYPE_CHECKING:  # models can be imported only once Django is set up
+    from accounts.models import Customer
 
 LONGEST = {
     "test_whole_trip.py",
@@ -88,3 +92,20 @@ def live_server(django_db_setup: None, _served_by_the_product: None, live_server
 def _pages_have_their_stylesheet(request: pytest.FixtureRequest) -> None:
     if "client" in request.fixturenames:
         request.getfixturevalue("static_files")
+
+
+@pytest.fixture
+def psp(live_server: LiveServer, tmp_path: Path, settings: Any) -> Iterator[Psp]:
+    """A payment provider of this test alone, which the product asks and whose events come to the real webhook."""
+    from tests import money_back
+
+    with money_back.provider(tmp_path, live_server.url, settings) as running:
+        yield running
+
+
+@pytest.fixture
+def payer() -> "Customer":
+    """An active customer with one owner and an empty wallet."""
+    from tests import builders
+
+    return builders.customer("Payer")

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from billing.account_search import SHOWN
 from billing.models import Refund
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, available, booked_well, pay, provider
-from tests.test_top_ups import acting_as
+from tests.acting import acting_as
+from tests.money_back import NANO, available, booked_well, pay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,12 +27,6 @@ def _one_factor(settings: Any) -> Iterator[None]:
     approvals.kinds.cache_clear()
     yield
     approvals.kinds.cache_clear()
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ PATHS = ["balance", "usage", "statements", "top-ups"]
 
 
 @pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
-
-
-@pytest.fixture
 def key(payer: Customer) -> str:
     return keys.create(customer=payer, user=payer.members.get(), name="gateway")[1].text
 

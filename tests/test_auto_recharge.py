@@ -18,17 +18,13 @@ from billing.models import AutoRecharge, SavedCard, TopUp
 from sandbox.psp.client import GOOD_CARD, SECURE_CARD, Psp
 from signing import stops
 from tests import builders
+from tests.acting import acting_as
 from tests.test_saved_cards import ALWAYS_ASKS, SAVES_BUT_DECLINES, Died, charges_of, dying_after, kept
-from tests.test_top_ups import acting_as, booked_well, eventually, in_the_past, provider, psp, wallet_nano_usd
+from tests.top_up_stage import booked_well, eventually, in_the_past, provider, psp, wallet_nano_usd
 
 __all__ = ["provider", "psp"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def switch_on(payer: Customer, card: SavedCard, **more: Any) -> None:

@@ -1,8 +1,6 @@
 """Staff hear of what banks ask, take back and warn of: one letter each, and a line until somebody has answered."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,22 +15,15 @@ from billing import attention, disputes, fraud_warnings, risk_letters
 from billing.models import Dispute, FraudSignal
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, available, booked_well, handle_events, pay, provider
-from tests.test_top_ups import acting_as
+from tests.acting import acting_as
+from tests.money_back import NANO, available, booked_well, handle_events, pay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
+@pytest.fixture(autouse=True)
+def _one_factor(settings: Any) -> None:
     settings.STAFF_MFA_REQUIRED = False
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 @pytest.fixture

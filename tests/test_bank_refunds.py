@@ -18,9 +18,9 @@ from billing import bank_refunds, ledger, postings, refunds, statements
 from billing.exports import general_ledger, statement_csv
 from billing.models import Document, Journal, Refund, RefundPart, TopUp, Wallet, WalletEntry
 from tests import builders
+from tests.acting import acting_as
 from tests.provider_stage import booked_well
 from tests.test_bank_transfers import credited, line, wish
-from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NANO = 10**9

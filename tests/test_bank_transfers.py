@@ -19,8 +19,8 @@ from billing import bank_statement, bank_transfers, documents, ledger, postings,
 from billing.bank_statement import WrongFile
 from billing.models import BankLine, BankTransfer, Document, Payout, TopUp, Wallet, WalletEntry
 from tests import builders
+from tests.acting import acting_as
 from tests.provider_stage import booked_well
-from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TODAY = timezone.now().date()

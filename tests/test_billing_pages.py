@@ -28,11 +28,6 @@ SECRET = "whsec_sandbox"
 
 
 @pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
-
-
-@pytest.fixture
 def member(client: Client, payer: Customer) -> Client:
     client.force_login(payer.members.get())
     return client

@@ -13,8 +13,8 @@ from accounts.models import AuditEntry, Customer, Membership
 from billing import profiles, vat
 from billing.models import BillingProfile, Document, DocumentMail, TaxIdCheck
 from tests import builders
+from tests.acting import acting_as
 from tests.standin_vat_register import Standin, running_register
-from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

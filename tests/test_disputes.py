@@ -2,10 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,22 +15,11 @@ from billing import disputes, documents, fraud, inbox, ledger, postings, refunds
 from billing.models import Dispute, Document, FraudSignal, Journal, Refund, StripeEvent, TopUp
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, provider, spend, until
+from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, spend, until
 from tests.signer_stage import offer, running_signer
 from tests.test_refunds import go_on, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def status(customer: Customer) -> str:

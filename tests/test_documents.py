@@ -23,7 +23,7 @@ from billing import check_books, documents, ledger, postings
 from billing.documents import archive, document_pdf, numbering, post, sellers, snapshot
 from billing.models import Document, DocumentCounter, DocumentFile, DocumentMail, TopUp
 from tests import builders
-from tests.test_top_ups import acting_as
+from tests.acting import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from billing.models import BillingProfile, FraudSignal, Refund, TopUp
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.money_back import NANO, available, booked_well, debt, pay, provider, spend
+from tests.money_back import NANO, available, booked_well, debt, pay, spend
 from tests.test_refunds import go_on, want
 
 
@@ -164,12 +163,6 @@ def test_each_role_does_on_the_risk_page_what_it_may_and_nothing_else(client: Cl
     assert "Closed" in client.get("/risk/?q=" + customer.name).content.decode()
     assert client.post(f"{page}write_off/", {"reason": "gone"}).status_code == 403
     assert AuditEntry.objects.filter(customer=customer, action="risk.noted").count() == 1
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
 
 
 @pytest.mark.django_db(transaction=True)

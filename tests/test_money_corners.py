@@ -1,10 +1,7 @@
 """Corners where money from several sides meets: hand-made refunds with tax, crumbs, exchanges, appeals, odd answers."""
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db.models import Sum
@@ -14,24 +11,12 @@ from accounts.models import Customer
 from billing import check_books, disputes, postings, stripe_gateway
 from billing.models import Dispute, Document, RefundPart
 from sandbox.psp.client import Psp
-from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, provider
+from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay
 from tests.test_disputes import of, opened, status, worked_case
 from tests.test_refunds import go_on, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EURO = 10_850_000
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def test_small_refunds_by_hand_give_back_the_tax_of_their_payment_to_the_cent(psp: Psp, payer: Customer) -> None:

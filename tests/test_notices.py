@@ -1,8 +1,7 @@
 """Letters about an account: each is written with its fact, sent once, and found again by the clock."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from smtplib import SMTPException
 from typing import Any
 
@@ -17,17 +16,11 @@ from billing import budget_letters, budgets, disputes, fraud_warnings, money_let
 from billing.models import Dispute, Refund
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, handle_events, pay, provider, spend, until
+from tests.acting import acting_as
+from tests.money_back import NANO, handle_events, pay, spend, until
 from tests.test_refunds import go_on, want
-from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
 
 
 @pytest.fixture

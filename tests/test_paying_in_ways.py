@@ -16,18 +16,12 @@ from billing.models import FxRate, TopUp, Wallet
 from billing.stripe_gateway import Card, Fee, Payment
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import Psp
-from tests import builders
-from tests.test_top_ups import begin, booked_well, eventually, in_the_past, provider, psp, session_of, wallet_nano_usd
+from tests.top_up_stage import begin, booked_well, eventually, in_the_past, provider, psp, session_of, wallet_nano_usd
 
 __all__ = ["provider", "psp"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EURO, POUND = 10_850_000, 12_700_000
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from billing.stripe_gateway.client import client as at_provider
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import Psp
 from sandbox.psp.webhooks import sign
-from tests import builders
 from tests.provider_stage import DAY, SECRET, booked_well, eventually, fresh_provider, handle_all, pay_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,11 +36,6 @@ def psp(settings: Any, tmp_path: Path) -> Iterator[Psp]:
     """Silent: no event of it reaches us, the poller has to find everything."""
     with fresh_provider(settings, tmp_path) as running:
         yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def found_by_poll() -> dict[str, int]:

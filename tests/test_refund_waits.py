@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,9 @@ from billing import postings, refund_approvals, refund_bookings, refund_waits, r
 from billing.models import Refund, RefundPart
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, handle_events, pay, provider
+from tests.acting import acting_as
+from tests.money_back import NANO, ask, available, booked_well, books, handle_events, pay
 from tests.test_refunds import go_on, want
-from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,17 +30,6 @@ def _one_factor(settings: Any) -> Iterator[None]:
     approvals.kinds.cache_clear()
     yield
     approvals.kinds.cache_clear()
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def signed_in(*roles: str) -> Client:

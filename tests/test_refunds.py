@@ -1,9 +1,7 @@
 """Refunds: money leaves the wallet first and reaches its own cards once, whatever breaks on the way."""
 
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,21 +15,10 @@ from billing.documents import archive
 from billing.models import Document, Journal, Refund, RefundPart, WalletEntry
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, provider, spend, until
+from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, spend, until
 from tests.test_documents import text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def want(payer: Customer, nano_usd: int, refund_id: uuid.UUID | None = None) -> Refund:

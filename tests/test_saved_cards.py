@@ -20,16 +20,8 @@ from billing.stripe_gateway import Unavailable
 from billing.stripe_gateway.client import client as provider_client
 from sandbox.psp.client import GOOD_CARD, Psp
 from tests import builders
-from tests.test_top_ups import (
-    acting_as,
-    booked_well,
-    eventually,
-    in_the_past,
-    provider,
-    psp,
-    session_of,
-    wallet_nano_usd,
-)
+from tests.acting import acting_as
+from tests.top_up_stage import booked_well, eventually, in_the_past, provider, psp, session_of, wallet_nano_usd
 
 __all__ = ["provider", "psp"]
 
@@ -38,11 +30,6 @@ ALWAYS_ASKS = "4000 0027 6000 3184"
 ASKS_ON_REQUEST = "4000 0000 0000 3055"
 SAVES_BUT_DECLINES = "4000 0000 0000 0341"
 MASTERCARD = "5555 5555 5555 4444"
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def kept(psp: Psp, payer: Customer, number: str = GOOD_CARD) -> SavedCard:

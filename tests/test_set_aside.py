@@ -1,9 +1,7 @@
 """Wallet and statement tell what an account's money is made of, and what stands beside its balance."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,21 +14,10 @@ from billing import disputes, ledger, set_aside
 from billing.models import Document
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, booked_well, pay, provider, spend
+from tests.money_back import NANO, booked_well, pay, spend
 from tests.test_refunds import want
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def shown(client: Client, path: str) -> str:

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ from billing import disputes, fraud_warnings, fx
 from billing.models import FxRate, Refund
 from sandbox.psp.client import Psp
 from tests import builders
+from tests.acting import acting_as
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.money_back import NANO, available, booked_well, pay, provider
+from tests.money_back import NANO, available, booked_well, pay
 from tests.test_refunds import go_on
-from tests.test_top_ups import acting_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,17 +30,6 @@ def _one_factor(settings: Any) -> Iterator[None]:
     approvals.kinds.cache_clear()
     yield
     approvals.kinds.cache_clear()
-
-
-@pytest.fixture
-def psp(static_files: None, live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def signed_in(user: User) -> Client:

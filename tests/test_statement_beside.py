@@ -4,9 +4,7 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,22 +19,11 @@ from billing.exports import month_bundle
 from billing.models import Journal
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, booked_well, pay, provider, spend
+from tests.money_back import NANO, booked_well, pay, spend
 from tests.test_refunds import want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = {"kept_aside": "Kept aside for a dispute", "refunding": "Refunds on their way", "owed": "Owed"}
-
-
-@pytest.fixture
-def psp(live_server: Any, tmp_path: Path, settings: Any) -> Iterator[Psp]:
-    with provider(tmp_path, live_server.url, settings) as running:
-        yield running
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
 
 
 def amount_after(words: str, text: str) -> int:

@@ -28,8 +28,9 @@ from billing.models import BillingProfile, Document, FxRate, TaxMode, TaxRegistr
 from billing.tax import Treatment
 from sandbox.psp.client import Psp, running_psp
 from tests import builders
+from tests.acting import acting_as
 from tests.standin_vat_register import Standin, running_register
-from tests.test_top_ups import acting_as, session_of, wallet_nano_usd
+from tests.top_up_stage import session_of, wallet_nano_usd
 
 REGISTRATIONS = ("DE", "EU", "GB", "NO", "US-CA", "US-OR")
 

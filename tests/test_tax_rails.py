@@ -20,6 +20,7 @@ from billing.documents import post, sellers
 from billing.models import BankTransfer, Document, FraudSignal, FxRate, TaxMode, TaxRecord, TopUp, TopUpTax
 from sandbox.psp.client import Psp
 from tests import builders
+from tests.acting import acting_as
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.standin_vat_register import Standin
 from tests.test_auto_recharge import switch_on
@@ -27,7 +28,7 @@ from tests.test_bank_transfers import ask, line
 from tests.test_saved_cards import charges, kept
 from tests.test_tax import booked_well, buyer, provider, psp, register, words
 from tests.test_tax_records import told
-from tests.test_top_ups import acting_as, wallet_nano_usd
+from tests.top_up_stage import wallet_nano_usd
 
 __all__ = ["provider", "psp", "register"]
 

@@ -3,11 +3,7 @@
 import json
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,88 +12,31 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Customer
-from billing import check_books, inbox, ledger, postings, stripe_gateway, topups
-from billing.models import Journal, StripeEvent, TopUp, Wallet, WalletEntry
+from billing import inbox, ledger, postings, topups
+from billing.models import Journal, StripeEvent, TopUp, WalletEntry
 from sandbox.psp.cards import card_fee
-from sandbox.psp.client import DECLINED_CARD, SECURE_CARD, Psp, running_psp
+from sandbox.psp.client import Psp
 from sandbox.psp.webhooks import sign
 from tests import builders
+from tests.acting import acting_as
+from tests.top_up_stage import (
+    SECRET,
+    begin,
+    booked_well,
+    events,
+    eventually,
+    fee_journals,
+    handle_until_paid,
+    in_the_past,
+    provider,
+    psp,
+    session_of,
+    wallet_nano_usd,
+)
+
+__all__ = ["provider", "psp"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SECRET = "whsec_sandbox"
-
-
-@pytest.fixture(scope="module")
-def provider(static_files: None, live_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Psp]:
-    """One provider for all stories; its events come to the real webhook over a real socket."""
-    with running_psp(tmp_path_factory.mktemp("psp"), webhook_url=f"{live_server.url}/stripe/webhook") as running:
-        running.settings(settle_after_seconds=0)
-        yield running
-
-
-@pytest.fixture
-def psp(provider: Psp, settings: Any) -> Iterator[Psp]:
-    settings.STRIPE_API_BASE = provider.url
-    settings.STRIPE_SECRET_KEY = provider.secret_key
-    settings.STRIPE_WEBHOOK_SECRETS = ["whsec_of_last_year", SECRET]
-    settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
-    provider.settings(paused=False, latency_seconds=0)
-    yield provider
-    provider.knob("DELETE", "/sandbox/rules")
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Payer")
-
-
-def begin(payer: Customer, amount_cents: int = 5_000, **more: Any) -> TopUp:
-    return topups.start(customer=payer, user=payer.members.get(), amount_cents=amount_cents, **more)
-
-
-def session_of(top_up: TopUp) -> str:
-    assert top_up.checkout_session_id
-    return top_up.checkout_session_id
-
-
-def wallet_nano_usd(payer: Customer) -> int:
-    return sum(Wallet.objects.filter(customer=payer).values_list("available_nano_usd", flat=True))
-
-
-def eventually(happened: Callable[[], bool], *, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def events(object_id: str, kind: str) -> list[StripeEvent]:
-    return list(StripeEvent.objects.filter(type=kind, payload__data__object__id=object_id))
-
-
-def handle_until_paid(top_up: TopUp) -> None:
-    def paid() -> bool:
-        inbox.handle_waiting()
-        top_up.refresh_from_db()
-        return top_up.status == TopUp.Status.PAID
-
-    eventually(paid)
-
-
-def fee_journals(top_up: TopUp) -> int:
-    return Journal.objects.filter(kind="provider_fee", description__contains=str(top_up.id)).count()
-
-
-def in_the_past(top_up: TopUp, **age: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE billing_topup SET created_at = %s, checked_at = NULL WHERE id = %s",
-            [timezone.now() - timedelta(**age), top_up.id],
-        )
-
-
-def booked_well() -> None:
-    assert not {name: figure for name, figure in check_books.invariants().items() if figure}
 
 
 def test_a_paid_top_up_is_credited_with_its_fee_booked(psp: Psp, payer: Customer) -> None:
@@ -250,18 +189,6 @@ def test_the_payment_of_one_customer_never_credits_another(psp: Psp, payer: Cust
     assert wallet_nano_usd(payer) == 50 * 10**9
 
 
-@contextmanager
-def acting_as(service: str) -> Iterator[None]:
-    """With the rights that the service has in the database and no others."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET ROLE clearinghouse_{service}")
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("RESET ROLE")
-
-
 def test_each_service_can_do_its_part_and_the_web_cannot_credit(psp: Psp, payer: Customer, client: Client) -> None:
     body = json.dumps({"id": "evt_9", "type": "payout.paid", "data": {"object": {"id": "po_9"}}}).encode()
     signature = sign(SECRET, body, int(time.time()))
@@ -317,69 +244,6 @@ def test_a_broker_that_is_away_delays_nothing_at_the_webhook(psp: Psp, client: C
     assert StripeEvent.objects.get().outcome == StripeEvent.Outcome.UNUSED
 
 
-def test_the_same_form_sent_twice_at_once_is_one_row_and_one_page(psp: Psp, payer: Customer) -> None:
-    wish = uuid.uuid4()
-    together = threading.Barrier(4)
-
-    def send() -> uuid.UUID:
-        try:
-            together.wait()
-            return begin(payer, top_up_id=wish).id
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert {run.result() for run in [pool.submit(send) for _ in range(4)]} == {wish}
-    [top_up] = TopUp.objects.all()
-    eventually(lambda: begin(payer, top_up_id=wish).status == TopUp.Status.OPEN)
-    again = begin(payer, top_up_id=wish)
-    psp.pay(session_of(again))
-    psp.pay(session_of(again))
-    assert topups.settle(top_up.id) == "paid"
-    assert wallet_nano_usd(payer) == 50 * 10**9
-    assert TopUp.objects.count() == 1
-
-
-def test_the_id_of_somebody_elses_form_makes_a_row_of_ones_own(psp: Psp, payer: Customer) -> None:
-    theirs = begin(builders.customer("Other"))
-    mine = begin(payer, top_up_id=theirs.id)
-    assert mine.id != theirs.id
-    assert mine.customer == payer
-
-
-@pytest.mark.parametrize("fault", ["hang_up_after", "error_after", "hang_up_before"])
-def test_an_answer_that_got_lost_leads_to_the_same_page(psp: Psp, payer: Customer, fault: str) -> None:
-    psp.api_rule(fault, "POST /v1/checkout/sessions", times=3)
-    top_up = begin(payer)
-    assert top_up.status == TopUp.Status.STARTED
-    psp.knob("DELETE", "/sandbox/rules")
-    in_the_past(top_up, minutes=2)
-    topups.sweep()
-    top_up.refresh_from_db()
-    assert top_up.status == TopUp.Status.OPEN
-    # A 500 that the provider keeps under a key is stepped over: nobody saw the page that it hides.
-    assert (top_up.attempt > 1) == (fault == "error_after")
-    psp.pay(session_of(top_up))
-    assert topups.settle(top_up.id) == "paid"
-    assert wallet_nano_usd(payer) == 50 * 10**9
-    assert TopUp.objects.count() == 1
-
-
-def test_a_provider_that_is_down_leaves_the_wish_for_later(psp: Psp, payer: Customer) -> None:
-    psp.kill()
-    top_up = begin(payer)
-    assert top_up.status == TopUp.Status.STARTED
-    in_the_past(top_up, minutes=2)
-    assert topups.sweep() == 1
-    psp.start()
-    in_the_past(top_up, minutes=2)
-    topups.sweep()
-    top_up.refresh_from_db()
-    assert top_up.status == TopUp.Status.OPEN
-    psp.pay(session_of(top_up))
-    assert topups.settle(top_up.id) == "paid"
-
-
 def test_a_fee_that_comes_later_is_booked_once(psp: Psp, payer: Customer) -> None:
     psp.settings(settle_after_seconds=3_600)
     top_up = begin(payer)
@@ -399,61 +263,6 @@ def test_a_fee_that_comes_later_is_booked_once(psp: Psp, payer: Customer) -> Non
     assert topups.sweep() == 0
     assert (wallet_nano_usd(payer), fee_journals(top_up)) == (50 * 10**9, 1)
     booked_well()
-
-
-def test_a_declined_card_charges_nothing_and_leaves_the_page_open(psp: Psp, payer: Customer) -> None:
-    top_up = begin(payer)
-    assert psp.pay(session_of(top_up), card=DECLINED_CARD).message
-    assert topups.settle(top_up.id) == "open"
-    step = psp.pay(session_of(top_up), card=SECURE_CARD)
-    assert step.location
-    assert topups.settle(top_up.id) == "open"
-    psp.authenticate(step.location)
-    assert topups.settle(top_up.id) == "paid"
-    assert wallet_nano_usd(payer) == 50 * 10**9
-
-
-def test_an_expired_page_ends_the_wish_without_a_credit(psp: Psp, payer: Customer) -> None:
-    top_up = begin(payer)
-    psp.advance(25 * 3_600)
-    eventually(lambda: topups.settle(top_up.id) == "expired")
-    assert wallet_nano_usd(payer) == 0
-
-
-def test_an_abandoned_page_is_asked_about_less_and_less(psp: Psp, payer: Customer) -> None:
-    top_up = begin(payer)
-    asked = 0
-    for minutes in range(2, 24 * 60, 2):
-        with connection.cursor() as cursor:  # two minutes pass
-            cursor.execute(
-                "UPDATE billing_topup SET created_at = created_at - interval '2 minutes',"
-                " checked_at = checked_at - interval '2 minutes' WHERE id = %s",
-                [top_up.id],
-            )
-        asked += len(list(topups._due(10)))
-        assert asked or minutes < 4
-    assert 20 < asked < 80
-
-
-@pytest.mark.parametrize("cents", [0, -5, 999, 1_000_001])
-def test_an_amount_out_of_range_writes_no_row(psp: Psp, payer: Customer, cents: int) -> None:
-    with pytest.raises(topups.AmountOutOfRange):
-        begin(payer, cents)
-    assert not TopUp.objects.exists()
-
-
-def test_without_a_key_nobody_can_start_to_pay(settings: Any, payer: Customer) -> None:
-    settings.STRIPE_SECRET_KEY = ""
-    with pytest.raises(stripe_gateway.NotConfigured):
-        begin(payer)
-    assert not TopUp.objects.exists()
-
-
-def test_a_key_that_the_provider_refuses_ends_the_wish_in_words(psp: Psp, payer: Customer, settings: Any) -> None:
-    settings.STRIPE_SECRET_KEY = "sk_test_wrong"
-    top_up = begin(payer)
-    assert top_up.status == TopUp.Status.FAILED
-    assert "AuthenticationError" in top_up.failure
 
 
 def test_nothing_secret_is_logged_while_money_comes_in(
