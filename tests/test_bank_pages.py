@@ -14,7 +14,7 @@ from accounts.models import Approval, Customer
 from billing import bank_transfers
 from billing.models import BalanceTransaction, BankLine, BankTransfer, StripeEvent, TieOut, Wallet
 from tests import builders
-from tests.test_bank_transfers import payout
+from tests.bank_stage import payout
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TODAY = timezone.now().date()

@@ -19,8 +19,8 @@ from billing.exports import general_ledger, statement_csv
 from billing.models import Document, Journal, Refund, RefundPart, TopUp, Wallet, WalletEntry
 from tests import builders
 from tests.acting import acting_as
+from tests.bank_stage import credited, line, wish
 from tests.provider_stage import booked_well
-from tests.test_bank_transfers import credited, line, wish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NANO = 10**9

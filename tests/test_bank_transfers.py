@@ -1,94 +1,30 @@
-"""Money that comes over our bank: transfers of customers, credited by two people, and payouts that arrive."""
+"""Money that comes over our bank: transfers of customers, credited by two people, once."""
 
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from django.db import ProgrammingError, connection, transaction
-from django.db.utils import IntegrityError
-from django.utils import timezone
+from django.db import ProgrammingError, connection
 
 from accounts import approvals
 from accounts.approvals import NotPossible
 from accounts.models import Approval, AuditEntry, Customer, User
-from billing import bank_statement, bank_transfers, documents, ledger, postings, topups
-from billing.bank_statement import WrongFile
-from billing.models import BankLine, BankTransfer, Document, Payout, TopUp, Wallet, WalletEntry
+from billing import bank_transfers, documents, ledger, postings, topups
+from billing.models import BankTransfer, Document, TopUp, Wallet, WalletEntry
 from tests import builders
-from tests.acting import acting_as
+from tests.bank_stage import _our_bank, anna, ask, bert, cents_on, credited, line, wallet_nano_usd, wish
 from tests.provider_stage import booked_well
 
+__all__ = ["_our_bank", "anna", "bert"]
+
 pytestmark = pytest.mark.django_db(transaction=True)
-TODAY = timezone.now().date()
-
-
-@pytest.fixture(autouse=True)
-def _our_bank(settings: Any) -> Iterator[None]:
-    settings.BANK_ACCOUNT = {"Account holder": "Clearinghouse Inc", "IBAN": "DE02 1203 0000 0000 2020 51"}
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
 
 
 @pytest.fixture
 def payer() -> Customer:
     return builders.customer("Big Corp")
-
-
-@pytest.fixture
-def anna() -> User:
-    return builders.staff("finance")
-
-
-@pytest.fixture
-def bert() -> User:
-    return builders.staff("finance")
-
-
-def wish(payer: Customer, amount_cents: int = 500_000, **more: Any) -> BankTransfer:
-    with acting_as("web"):
-        return bank_transfers.start(customer=payer, user=payer.members.get(), amount_cents=amount_cents, **more)
-
-
-def line(
-    user: User, amount: str, reference: str = "", currency: str = "usd", counterparty: str = "BIG CORP"
-) -> BankLine:
-    text = f"date,amount,currency,reference,counterparty\n{TODAY},{amount},{currency},{reference},{counterparty}\n"
-    with acting_as("web"):
-        assert bank_statement.enter(bank_statement.read(text), user=user) == 1
-    return BankLine.objects.latest("id")
-
-
-def ask(one: BankLine, transfer: BankTransfer, user: User, **more: Any) -> Approval:
-    return bank_transfers.ask_for_credit(
-        line_id=one.pk, reference=transfer.reference, reason="It is on the statement", user=user, **more
-    )
-
-
-def credited(one: BankLine, transfer: BankTransfer, asker: User, decider: User) -> Approval:
-    with acting_as("web"):
-        approval = approvals.decide(ask(one, transfer, asker).pk, decider, approve=True)
-    with acting_as("worker"):
-        approvals.carry_out_waiting()
-    approval.refresh_from_db()
-    return approval
-
-
-def wallet_nano_usd(payer: Customer) -> int:
-    return sum(Wallet.objects.filter(customer=payer).values_list("available_nano_usd", flat=True))
-
-
-def cents_on(number: int, party: str = "") -> int:
-    cents, rest = divmod(ledger.balance(number, "USD", party), 10**7)
-    assert rest == 0
-    return cents
-
-
-# -- a customer's transfer ----------------------------------------------------------------------------------
 
 
 def test_a_transfer_is_asked_for_arrives_and_is_credited_by_two_people(payer: Customer, anna: User, bert: User) -> None:
@@ -293,133 +229,3 @@ def test_no_transfer_without_our_account_or_beyond_the_limits(payer: Customer, s
     with pytest.raises(bank_transfers.NotOffered):
         wish(payer)
     assert not TopUp.objects.exists()
-
-
-# -- the bank's statement -----------------------------------------------------------------------------------
-
-FILE = f"""\ufeffdate;amount;currency;reference;counterparty;balance
-{TODAY};450.00;USD;STRIPE TRANSFER po_1;STRIPE PAYMENTS;1
-{TODAY};-12.3;usd;office coffee;Beans Ltd;2
-{TODAY};10;usd;rent share;Room mate;3
-{TODAY};10;usd;rent share;Room mate;3
-"""
-
-
-def test_a_file_read_twice_adds_nothing_and_two_equal_lines_are_two(anna: User) -> None:
-    assert bank_statement.enter(bank_statement.read(FILE), user=anna, file_name="november.csv") == 4
-    assert bank_statement.enter(bank_statement.read(FILE), user=anna, file_name="again.csv") == 0
-    more = FILE + f"{TODAY};10;usd;rent share;Room mate;3\n"
-    assert bank_statement.enter(bank_statement.read(more), user=anna) == 1
-    assert sorted(BankLine.objects.values_list("amount_cents", flat=True)) == [-1_230, 1_000, 1_000, 1_000, 45_000]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (("450.00", "450,00"), r"Line 2: the amount '450,00' is not like"),
-        (("-12.3", "0.00"), r"Line 3: the amount is nothing"),
-        (("-12.3", "1e3"), r"Line 3: the amount '1e3'"),
-        (("-12.3", "٣"), r"Line 3: the amount"),
-        ((f"{TODAY};-12.3", "21.11.2026;-12.3"), r"Line 3: the date '21.11.2026' is not like"),
-        ((f"{TODAY};-12.3", f"{TODAY + timedelta(days=40)};-12.3"), r"has not come yet"),
-        (("USD;STRIPE", "CHF;STRIPE"), r"Line 2: the currency 'CHF' is none of"),
-        (("office coffee", "x" * 201), r"Line 3: the reference is longer"),
-        (("counterparty", "name"), r"The heading lacks counterparty"),
-    ],
-)
-def test_a_wrong_line_is_one_clear_error_and_nothing_is_taken_over(
-    anna: User, change: tuple[str, str], words: str
-) -> None:
-    with pytest.raises(WrongFile, match=words):
-        bank_statement.enter(bank_statement.read(FILE.replace(*change, 1)), user=anna)
-    assert not BankLine.objects.exists()
-    with pytest.raises(WrongFile, match="no lines"):
-        bank_statement.read("date,amount,currency,reference,counterparty\n")
-
-
-def payout(payout_id: str, cents: int, *, status: str = "paid") -> Payout:
-    """A payout as the sync leaves it, booked in transit."""
-    now = timezone.now()
-    row = Payout.objects.create(
-        id=payout_id,
-        amount_cents=cents,
-        currency="usd",
-        status=status,
-        automatic=False,
-        created_at=now,
-        arrives_at=now,
-        value_nano_usd=cents * 10**7,
-    )
-    transfers = postings.payout(payout_id=payout_id, value_nano_usd=cents * 10**7)
-    ledger.book(kind="payout", reference=f"stripe:{payout_id}", occurred_at=now, transfers=transfers)
-    return row
-
-
-def test_a_payout_on_the_statement_clears_its_way_once_and_what_is_unclear_is_left_to_people(anna: User) -> None:
-    first, twin_a, twin_b = payout("po_1", 45_000), payout("po_2", 1_000), payout("po_3", 1_000)
-    bank_statement.enter(bank_statement.read(FILE), user=anna)
-    assert [each.id for each in bank_statement.payouts_on_their_way()] == ["po_1", "po_2", "po_3"]
-    assert bank_statement.match_alone() == 1, "only one line names what it is"
-    assert bank_statement.match_alone() == 0
-    assert (bank_statement.book_matched(), bank_statement.book_matched()) == (1, 0)
-    assert (cents_on(postings.BANK), cents_on(postings.PAYOUTS, first.id)) == (45_000, 0)
-    coffee, rent, rent_again = BankLine.objects.exclude(payout=first).order_by("id")
-    assert bank_statement.ignore(coffee.pk, "Not ours to book here", user=anna)
-    bank_statement.match_payout(rent.pk, twin_a.id, user=anna)
-    bank_statement.match_payout(rent.pk, twin_a.id, user=anna)
-    for wrong in (twin_a.id, "po_1", "po_none"):
-        with pytest.raises(bank_statement.NotThatPayout):
-            bank_statement.match_payout(rent_again.pk, wrong, user=anna)
-    with pytest.raises(bank_statement.NotThatPayout, match="matched meanwhile"):
-        bank_statement.match_payout(coffee.pk, twin_b.id, user=anna)
-    assert bank_statement.book_matched() == 1
-    assert not bank_statement.ignore(rent.pk, "Changed my mind", user=anna)
-    assert [each.id for each in bank_statement.payouts_on_their_way()] == ["po_3"]
-    booked_well()
-    with pytest.raises(IntegrityError, match="stays as it is"), transaction.atomic():
-        BankLine.objects.filter(pk=rent.pk).update(payout=None)
-
-
-def test_two_lines_at_once_never_clear_one_payout_twice(anna: User) -> None:
-    payout("po_1", 1_000)
-    lines = [line(anna, "10.00", f"a{number}") for number in range(6)]
-    together = threading.Barrier(6)
-
-    def match(one: BankLine) -> bool:
-        try:
-            together.wait()
-            bank_statement.match_payout(one.pk, "po_1", user=anna)
-        except bank_statement.NotThatPayout:
-            return False
-        else:
-            return True
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(match, lines)) == 1
-    assert bank_statement.book_matched() == 1
-    assert cents_on(postings.PAYOUTS, "po_1") == 0
-    booked_well()
-
-
-def test_a_payout_that_the_bank_sent_back_leaves_our_account_again(anna: User) -> None:
-    row = payout("po_1", 45_000)
-    came = line(anna, "450.00", "STRIPE po_1")
-    bank_statement.match_alone()
-    bank_statement.book_matched()
-    assert bank_statement.may_be(line(anna, "-450.00", "STRIPE RETURN po_1")) == [], "not before it is known to fail"
-    Payout.objects.filter(id=row.id).update(status="failed")
-    ledger.book(
-        kind="payout_return",
-        reference=f"stripe:{row.id}:returned",
-        occurred_at=timezone.now(),
-        transfers=postings.payout_return(payout_id=row.id, value_nano_usd=45_000 * 10**7),
-    )
-    booked_well()
-    assert cents_on(postings.PAYOUTS, row.id) == -45_000
-    assert bank_statement.match_alone() == 1
-    assert bank_statement.book_matched() == 1
-    assert (cents_on(postings.BANK), cents_on(postings.PAYOUTS, row.id)) == (0, 0)
-    assert came.booked_on == date.fromisoformat(str(TODAY))
-    booked_well()

@@ -21,10 +21,10 @@ from billing.models import BankTransfer, Document, FraudSignal, FxRate, TaxMode,
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.acting import acting_as
+from tests.bank_stage import ask, line
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.standin_vat_register import Standin
 from tests.test_auto_recharge import switch_on
-from tests.test_bank_transfers import ask, line
 from tests.test_saved_cards import charges, kept
 from tests.test_tax import booked_well, buyer, provider, psp, register, words
 from tests.test_tax_records import told
