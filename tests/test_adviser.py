@@ -12,7 +12,7 @@ from signing import advice
 from signing.models import SignerSession
 from signing.pm.adviser import Misfit, advise
 from tests.signer_stage import ORCHESTRATOR, offer, running_signer
-from tests.test_staff_treasury import SENDER, snapshot, staff_member
+from tests.treasury_stage import SENDER, snapshot, staff_member
 
 PIXELS = 1280 * 720 * 30
 

@@ -21,7 +21,7 @@ from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, Recip
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.signer_stage import ETHER, HeldChain, running_signer
-from tests.test_staff_treasury import SENDER, snapshot
+from tests.treasury_stage import SENDER, snapshot
 
 ALICE, BOB = "0x" + "0a" * 20, "0x" + "0b" * 20
 PIXELS_PER_HOUR = 27_648_000 * 3600

@@ -1,8 +1,8 @@
-"""Grants: promotional credit, fresh and aged money, debt; what each is spent on, and how the books show it."""
+"""Promotional credit beside paid money: what each is used for, in which order, and what it costs."""
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,84 +13,27 @@ from hypothesis.extra.django import TestCase
 
 from accounts.models import Customer
 from billing import check_books, ledger, postings
-from billing.models import Grant, Usage, Wallet, WalletEntry
+from billing.models import Usage, WalletEntry
 from billing.postings import Account, Transfer, usd
 from tests import builders, size
-
-NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-DOLLAR = 10**9
-RATE = 3_100 * DOLLAR
-LISTED = "0x" + "0a" * 20
+from tests.grant_stage import (
+    DOLLAR,
+    LISTED,
+    NOW,
+    assert_books_agree,
+    figures,
+    grant,
+    later,
+    remaining,
+    spend,
+    time_is_over,
+    usd_balance,
+)
 
 
 @pytest.fixture
 def payer(db: None) -> Customer:
     return builders.customer()
-
-
-def later(days: float = 30) -> datetime:
-    return datetime.now(UTC) + timedelta(days=days)
-
-
-def grant(
-    owner: Customer,
-    dollars: int,
-    *,
-    campaign: str = "launch",
-    reference: str = "",
-    priority: int = 50,
-    expires_at: datetime | None = None,
-) -> int | None:
-    return ledger.grant_promo(
-        customer_id=owner.pk,
-        amount_nano_usd=dollars * DOLLAR,
-        campaign=campaign,
-        reference=reference or f"grant:{uuid.uuid4()}",
-        occurred_at=NOW,
-        priority=priority,
-        expires_at=expires_at,
-    )
-
-
-def spend(owner: Customer, nano_usd: int, *, promo_ok: bool = True, markup_bps: int = 0) -> str | None:
-    """Charges exactly so much, or tells why not."""
-    # The price is rounded up to a nano-dollar, so rounding the wei down gives the amount itself.
-    wei = nano_usd * 10**22 // (RATE * (10_000 + markup_bps))
-    key = owner.api_keys.first() or builders.api_key(owner)
-    rate_id = builders.rate(RATE, feed_round=7)
-    return builders.try_debit(owner, key, rate_id, cost_wei=wei, markup_bps=markup_bps, promo_ok=promo_ok)[1]
-
-
-def take(owner: Customer, nano_usd: int, *, reference: str, from_reference: str = "") -> int | None:
-    return ledger.take(
-        customer_id=owner.pk,
-        amount_nano_usd=nano_usd,
-        kind="refund",
-        reference=reference,
-        occurred_at=NOW,
-        transfers=[usd(Account(postings.PREPAID, str(owner.pk)), Account(postings.REFUNDS, str(owner.pk)), nano_usd)],
-        from_reference=from_reference,
-    )
-
-
-def figures(owner: Customer) -> tuple[int, int, int, int]:
-    wallet = Wallet.objects.get(customer=owner)
-    return wallet.available_nano_usd, wallet.promo_nano_usd, wallet.fresh_nano_usd, wallet.debt_nano_usd
-
-
-def remaining(owner: Customer) -> dict[str, int]:
-    return dict(Grant.objects.filter(customer=owner).values_list("reference", "remaining_nano_usd"))
-
-
-def usd_balance(number: int, party: str = "") -> int:
-    return ledger.balance(number, "USD", party)
-
-
-def assert_books_agree() -> None:
-    assert {name: figure for name, figure in check_books.invariants().items() if figure} == {}
-
-
-# -- Promotional credit --------------------------------------------------------------------------------------
 
 
 def test_promotional_credit_is_granted_used_and_ended_without_ever_being_revenue(payer: Customer) -> None:
@@ -106,7 +49,7 @@ def test_promotional_credit_is_granted_used_and_ended_without_ever_being_revenue
     assert (usd_balance(5000), usd_balance(2300, LISTED)) == (cost, -cost)
     assert (usd_balance(9200, "launch"), usd_balance(9210, str(payer.pk))) == (5 * DOLLAR, -5 * DOLLAR)
     assert_books_agree()
-    _time_is_over(payer)
+    time_is_over(payer)
     assert ledger.expire_grants() == 1
     assert ledger.expire_grants() == 0, "twice ends nothing twice"
     assert (usd_balance(9200, "launch"), usd_balance(9210, str(payer.pk))) == (0, 0)
@@ -118,7 +61,7 @@ def test_promotional_credit_is_granted_used_and_ended_without_ever_being_revenue
 def test_usage_that_waits_is_drawn_before_a_grant_ends(payer: Customer) -> None:
     grant(payer, 10, expires_at=later())
     assert spend(payer, 4 * DOLLAR) is None
-    _time_is_over(payer)
+    time_is_over(payer)
     assert ledger.expire_grants() == 1
     assert [entry.amount_nano_usd for entry in WalletEntry.objects.filter(kind="grant_expired")] == [-6 * DOLLAR]
     assert_books_agree()
@@ -177,121 +120,6 @@ def test_each_campaign_bears_its_own_cost(payer: Customer) -> None:
     assert_books_agree()
 
 
-# -- Age -----------------------------------------------------------------------------------------------------
-
-
-def test_aged_money_goes_before_fresh_and_a_charge_says_how_much_was_fresh(payer: Customer) -> None:
-    builders.top_up(payer, 20, aged_at=later())
-    builders.top_up(payer, 10)
-    assert figures(payer) == (30 * DOLLAR, 0, 20 * DOLLAR, 0)
-    for dollars, fresh in ((4, 0), (8, 2), (5, 5)):
-        assert spend(payer, dollars * DOLLAR) is None
-        assert Usage.objects.latest("id").fresh_nano_usd == fresh * DOLLAR
-    assert figures(payer) == (13 * DOLLAR, 0, 13 * DOLLAR, 0)
-    ledger.post_usage()
-    assert_books_agree()
-
-
-def test_money_ages_first_in_first_out(payer: Customer) -> None:
-    """The younger of two credits stays fresh whole, whatever was spent of the older."""
-    builders.top_up(payer, 10, aged_at=later(1))
-    builders.top_up(payer, 10, aged_at=later(2))
-    assert spend(payer, 4 * DOLLAR) is None
-    assert ledger.age_grants() == 0
-    _time_passes(days=1.5)
-    assert ledger.age_grants() == 1
-    assert ledger.age_grants() == 0
-    assert figures(payer) == (16 * DOLLAR, 0, 10 * DOLLAR, 0)
-    assert spend(payer, 9 * DOLLAR) is None
-    assert Usage.objects.latest("id").fresh_nano_usd == 3 * DOLLAR
-    builders.top_up(payer, 5)
-    assert figures(payer) == (12 * DOLLAR, 0, 7 * DOLLAR, 0)
-    _time_passes(days=1)
-    assert ledger.age_grants() == 1
-    assert figures(payer) == (12 * DOLLAR, 0, 0, 0)
-    assert_books_agree()
-
-
-# -- What is taken, owed and paid back ---------------------------------------------------------------------
-
-
-def test_what_is_taken_is_paid_money_alone_once_and_never_more_than_there_is(payer: Customer) -> None:
-    builders.top_up(payer, 10)
-    grant(payer, 5)
-    spend(payer, 3 * DOLLAR, promo_ok=False)
-    with pytest.raises(ledger.NotEnough):
-        take(payer, 7 * DOLLAR + 1, reference="refund:1")
-    assert figures(payer) == (12 * DOLLAR, 5 * DOLLAR, 0, 0)
-    assert take(payer, 7 * DOLLAR, reference="refund:1")
-    assert take(payer, 7 * DOLLAR, reference="refund:1") is None
-    assert figures(payer) == (5 * DOLLAR, 5 * DOLLAR, 0, 0)
-    assert usd_balance(2120, str(payer.pk)) == -7 * DOLLAR
-    assert_books_agree()
-
-
-def test_a_refund_comes_from_the_credit_it_names_and_leaves_the_age_of_the_rest_alone(payer: Customer) -> None:
-    builders.credit(payer, 10 * DOLLAR, reference="stripe:old")
-    builders.credit(payer, 10 * DOLLAR, reference="stripe:new", aged_at=later())
-    take(payer, 4 * DOLLAR, reference="refund:new", from_reference="stripe:new")
-    assert remaining(payer) == {"stripe:old": 10 * DOLLAR, "stripe:new": 6 * DOLLAR}
-    assert figures(payer) == (16 * DOLLAR, 0, 6 * DOLLAR, 0)
-    take(payer, 12 * DOLLAR, reference="refund:any")
-    assert remaining(payer) == {"stripe:old": 0, "stripe:new": 4 * DOLLAR}
-    assert figures(payer) == (4 * DOLLAR, 0, 4 * DOLLAR, 0)
-
-
-def test_the_journal_of_what_moves_a_wallet_must_move_as_much(payer: Customer) -> None:
-    builders.top_up(payer, 10)
-    other = usd(Account(postings.PREPAID, "999"), Account(postings.REFUNDS, "999"), DOLLAR)
-    for transfers in ([other], postings.provider_fee(fee_nano_usd=DOLLAR)):
-        for call in (ledger.credit, ledger.take):
-            with pytest.raises(Exception, match="2100"), transaction.atomic():
-                call(
-                    customer_id=payer.pk,
-                    amount_nano_usd=DOLLAR,
-                    kind="adjustment",
-                    reference="x",
-                    occurred_at=NOW,
-                    transfers=transfers,
-                )
-    assert figures(payer) == (10 * DOLLAR, 0, 0, 0)
-
-
-def test_debt_keeps_signing_shut_and_the_next_money_pays_it_first(payer: Customer) -> None:
-    builders.top_up(payer, 1)
-    ledger.book(
-        kind="dispute_lost",
-        reference="dispute:1:lost",
-        occurred_at=NOW,
-        customer_id=payer.pk,
-        transfers=[usd(Account(postings.RECEIVABLE, str(payer.pk)), Account(postings.DISPUTED, "dp_1"), 30 * DOLLAR)],
-    )
-    assert figures(payer) == (DOLLAR, 0, 0, 30 * DOLLAR)
-    assert spend(payer, 1) == "account_frozen"
-    builders.top_up(payer, 20, aged_at=later())
-    assert figures(payer) == (DOLLAR, 0, 0, 10 * DOLLAR)
-    assert spend(payer, 1) == "account_frozen"
-    builders.top_up(payer, 100, aged_at=later())
-    assert figures(payer) == (91 * DOLLAR, 0, 90 * DOLLAR, 0)
-    assert usd_balance(1160, str(payer.pk)) == 0
-    assert [entry.amount_nano_usd for entry in WalletEntry.objects.filter(kind="debt_repayment").order_by("id")] == [
-        -20 * DOLLAR,
-        -10 * DOLLAR,
-    ]
-    assert spend(payer, DOLLAR) is None
-    assert_books_agree()
-
-
-def test_a_locked_wallet_tells_what_it_holds(payer: Customer) -> None:
-    builders.top_up(payer, 10, aged_at=later())
-    grant(payer, 5)
-    with transaction.atomic():
-        held = ledger.lock_wallet(payer.pk)
-    assert (held.available, held.promo, held.fresh, held.paid, held.debt) == (
-        15 * DOLLAR, 5 * DOLLAR, 10 * DOLLAR, 10 * DOLLAR, 0
-    )  # fmt: skip
-
-
 def test_a_month_of_worked_numbers_leaves_what_is_owed_to_the_cent(db: None) -> None:
     """100 + 500 - 8.9125 - 71.30 - 40 - 51.0875 - 25 = 403.70, with 19 % tax on the first and none on the rest."""
     consumer, business, sleeper = (builders.customer(name) for name in ("Consumer", "Business", "Sleeper"))
@@ -320,14 +148,11 @@ def test_a_month_of_worked_numbers_leaves_what_is_owed_to_the_cent(db: None) -> 
         usd(Account(6120), Account(1150, "dp_1"), 8_912_500_000),
     ]
     ledger.book(kind="dispute_lost", reference="dispute:1:lost", occurred_at=NOW, transfers=lost)
-    _time_is_over(sleeper)
+    time_is_over(sleeper)
     assert ledger.expire_grants() == 1
     assert (usd_balance(4100), usd_balance(1150, "dp_1"), usd_balance(2200, "DE")) == (-25 * DOLLAR, 0, 0)
     assert -sum(row.amount for row in ledger.balances(2100)) == 403_700_000_000
     assert_books_agree()
-
-
-# -- Many at once, and one by one ----------------------------------------------------------------------------
 
 
 class BatchesAndSingles(TestCase):
@@ -444,19 +269,3 @@ def _take(owner: Customer, kind: str, nano_usd: int, transfers: list[Transfer]) 
         occurred_at=NOW,
         transfers=transfers,
     )
-
-
-def _time_is_over(owner: Customer) -> None:
-    _in_the_past("UPDATE billing_grant SET expires_at = clock_timestamp() WHERE customer_id = %s", owner.pk)
-
-
-def _time_passes(*, days: float) -> None:
-    _in_the_past("UPDATE billing_grant SET aged_at = aged_at - %s::interval", f"{days} days")
-
-
-def _in_the_past(statement: str, parameter: int | str) -> None:
-    """Changes what the triggers of the books would refuse, as if it had been so."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute(statement, [parameter])
-        cursor.execute("SET session_replication_role = DEFAULT")

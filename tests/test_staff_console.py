@@ -35,7 +35,7 @@ from billing.models import (
 from signing.models import ChainEvent, PriceCeiling, Redemption, SignerSession, TreasuryTransaction
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.test_staff_treasury import SENDER, price, redemption, snapshot, staff_member, wish
+from tests.treasury_stage import SENDER, price, redemption, snapshot, staff_member, wish
 
 MONEY = {Budget, Grant, Journal, LedgerAccount, Usage, TopUp, StripeEvent, EthUsdRate, Document, TopUpTax}
 CHAIN = {SignerSession, Redemption, ChainEvent, TreasuryTransaction}

@@ -26,7 +26,7 @@ from signing.price_forms import PER, limit
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.test_staff_console import address
-from tests.test_staff_treasury import staff_member
+from tests.treasury_stage import staff_member
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from signing import activity, sender_keys
 from signing.models import ChainSnapshot, TreasuryTransaction
 from signing.treasury import alerts, overview
 from tests import builders
-from tests.test_staff_treasury import ETH, SENDER, price, snapshot
+from tests.treasury_stage import ETH, SENDER, price, snapshot
 
 OTHER, IDLE = "0x" + "6f" * 20, "0x" + "7a" * 20
 

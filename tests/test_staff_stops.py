@@ -13,7 +13,7 @@ from signing import stops
 from signing.models import Stop
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.test_staff_treasury import SENDER, snapshot, staff_member
+from tests.treasury_stage import SENDER, snapshot, staff_member
 
 ADDRESS = "0x" + "aB" * 20
 

@@ -1,105 +1,29 @@
 """The treasury page: what it shows, whom it lets in, and funding that is asked for exactly once."""
 
 import threading
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connections
 from django.test import Client
-from django.utils import timezone
-from hypothesis import given
-from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from accounts.models import AuditEntry, User
-from billing import display, ledger, postings
-from signing.models import ChainEvent, ChainSnapshot, Redemption, TreasuryTransaction
+from accounts.models import AuditEntry
+from billing import display
+from signing.models import TreasuryTransaction
 from signing.pm.wire import checksum_address
-from signing.treasury import alerts, overview, runway
-from signing.treasury.runway import Outflow
 from tests import builders
+from tests.treasury_stage import ETH, SENDER, _our_sender, price, snapshot, staff, staff_member, wish
 
-SENDER = "0x" + "5e" * 20
-ETH = 10**18
+__all__ = ["_our_sender", "staff"]
 
-
-@pytest.fixture(autouse=True)
-def _our_sender(settings: Settings) -> None:
-    settings.SENDER_ADDRESS = SENDER
-    settings.STAFF_MFA_REQUIRED = False
-
-
-@pytest.fixture
-def staff(client: Client) -> Client:
-    client.force_login(staff_member())
-    return client
-
-
-def staff_member() -> User:
-    return builders.staff("admin")
-
-
-def snapshot(**more: Any) -> ChainSnapshot:
-    facts: dict[str, Any] = {
-        "sender": SENDER,
-        "block_number": 271_884_120,
-        "l1_block_number": 21_000_000,
-        "deposit_wei": 10 * ETH,
-        "reserve_wei": 8 * ETH,
-        "withdraw_round": 0,
-        "current_round": 3_412,
-        "last_initialized_round": 3_412,
-        "pool_size": 4,
-        "treasury_wei": 5 * ETH,
-        "sender_wei": ETH // 50,
-    }
-    return ChainSnapshot.objects.create(**facts | more)
-
-
-def price(settings: Settings) -> None:
-    ledger.record_rate(
-        feed_address=settings.ETH_USD_FEED_ADDRESS,
-        feed_round=7,
-        nano_usd_per_eth=3_128_440_000_000,
-        updated_at=timezone.now(),
-    )
-
-
-def redemption(**more: Any) -> Redemption:
-    event = ChainEvent.objects.create(
-        chain_id=1,
-        block_number=9,
-        block_hash="0x" + "bb" * 32,
-        block_time=timezone.now(),
-        tx_hash="0x" + uuid.uuid4().hex * 2,
-        log_index=1,
-        sender=SENDER,
-        name="WinningTicketRedeemed",
-        arguments={"faceValue": str(ETH)},
-    )
-    facts: dict[str, Any] = {
-        "ticket_hash": "0x" + uuid.uuid4().hex * 2,
-        "sender": SENDER,
-        "recipient": "0x" + "0a" * 20,
-        "face_value_wei": ETH,
-        "paid_wei": ETH,
-        "payment_id": 1,
-        "sender_nonce": 1,
-    }
-    return Redemption.objects.create(event=event, **facts | more)
-
-
-def wish(**more: str) -> dict[str, str]:
-    return {"request_id": str(uuid.uuid4()), "deposit": "1.5", "reserve": "0.25", "compared": "on", **more}
-
-
-# -- who may enter -----------------------------------------------------------------------------------------
 
 DOORS = ["/treasury/", "/treasury/figures/", "/treasury/requests/", "/finance/", "/finance/2026-11/"]
+
+
 FILES = ["statements.zip", "books.zip", "general-ledger.csv", "trial-balance.csv"]
+
+
 POSTS = ["/treasury/fund/", "/finance/check/"]
 
 
@@ -137,9 +61,6 @@ def test_a_page_of_the_treasury_allows_nothing_inline(staff: Client) -> None:
     assert "<style" not in answer.content.decode()
 
 
-# -- what it shows -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.django_db
 def test_before_the_chain_was_read_the_page_says_what_will_stand_here(staff: Client, settings: Settings) -> None:
     assert "The chain was not read yet" in staff.get("/treasury/").content.decode()
@@ -166,111 +87,6 @@ def test_the_page_lives_without_a_price(staff: Client) -> None:
     page = staff.get("/treasury/").content.decode()
     assert "No ETH price was recorded yet" in page
     assert "no price yet" in page
-
-
-def told() -> list[str]:
-    return [alert.title for alert in alerts.of(overview.read_all(now=timezone.now()))]
-
-
-@pytest.mark.django_db
-def test_nothing_is_told_while_all_is_well(settings: Settings) -> None:
-    price(settings)
-    snapshot()
-    redemption()
-    assert told() == []
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
-        ({"withdraw_round": 3_500}, "Unlock in progress"),
-        ({"withdraw_round": 3_412}, "The deposit is unlocked"),
-        ({"deposit_wei": 0}, "The deposit is empty"),
-        ({"reserve_wei": 0}, "The reserve is empty"),
-        ({"read_at": timedelta(minutes=12)}, "The chain was last read 12 min ago"),
-    ],
-)
-def test_what_stops_payments_is_told(settings: Settings, facts: dict[str, Any], words: str) -> None:
-    price(settings)
-    ago = {name: timezone.now() - value for name, value in facts.items() if isinstance(value, timedelta)}
-    snapshot(**{**facts, **ago})
-    assert any(words in title for title in told())
-
-
-@pytest.mark.django_db
-def test_a_foreign_ticket_and_a_short_payment_are_told(settings: Settings, staff: Client) -> None:
-    price(settings)
-    snapshot()
-    redemption(payment_id=None)
-    redemption(paid_wei=ETH // 3)
-    titles = told()
-    assert titles[0].startswith("Unmatched: 1 redemption")
-    assert titles[1].startswith("Shortfall: 1 redemption")
-    page = staff.get("/treasury/").content.decode()
-    assert "Unmatched" in page
-    assert "Short" in page
-
-
-@pytest.mark.django_db
-def test_ether_that_left_a_wallet_unasked_is_told(settings: Settings) -> None:
-    price(settings)
-    snapshot()
-    account = postings.Account
-    ledger.book(
-        kind="wallet_departure",
-        reference="wallet:0x01:77",
-        occurred_at=timezone.now(),
-        transfers=[postings.eth(account(postings.ETH_WORLD), account(postings.TREASURY_WALLET, "0x01"), 3 * ETH)],
-    )
-    assert told()[0].startswith("3.0000 ETH left a wallet of ours")
-
-
-@pytest.mark.django_db
-def test_the_runway_follows_from_what_was_signed(settings: Settings, staff: Client) -> None:
-    price(settings)
-    snapshot(read_at=timezone.now() - timedelta(hours=2))
-    snapshot()
-    customer = builders.customer()
-    builders.top_up(customer, 500)
-    builders.debit(customer, cost_wei=ETH // 100)
-    view = overview.read(now=timezone.now())
-    assert view is not None
-    assert view.runway is not None
-    # A hundredth of an ETH in the shortest span that is called a pace, five minutes: 2.88 ETH a day.
-    assert view.signed_per_day.wei == ETH // 100 * 288
-    assert view.runway.expected_seconds == 10 * ETH * 300 // (ETH // 100)
-    page = staff.get("/treasury/").content.decode()
-    assert 'data-chart="fan"' in page
-    assert "3 days" in page
-
-
-def test_a_forecast_spreads_with_the_size_of_winners_and_never_leaves_what_is_there() -> None:
-    small = Outflow(wei=ETH, seconds=86_400, winner_wei=ETH // 1_000)
-    large = Outflow(wei=ETH, seconds=86_400, winner_wei=ETH)
-    narrow, wide = runway.runway(10 * ETH, small), runway.runway(10 * ETH, large)
-    assert narrow is not None
-    assert wide is not None
-    assert narrow.expected_seconds == wide.expected_seconds == 10 * 86_400
-    assert wide.earliest_seconds < narrow.earliest_seconds < narrow.expected_seconds
-    assert narrow.expected_seconds < narrow.latest_seconds < wide.latest_seconds
-    steps = runway.forecast(10 * ETH, large, until_seconds=20 * 86_400, points=40)
-    assert (steps[0].p5_wei, steps[0].p95_wei) == (10 * ETH, 10 * ETH)
-    for step in steps:
-        assert 0 <= step.p5_wei <= step.p25_wei <= step.expected_wei <= step.p75_wei <= step.p95_wei <= 10 * ETH
-    assert runway.runway(10 * ETH, Outflow(wei=0, seconds=300)) is None
-
-
-@given(deposit=st.integers(1, 10**24), per_day=st.integers(1, 10**24), winner=st.integers(0, 10**21))
-def test_the_range_of_a_runway_holds_its_expectation(deposit: int, per_day: int, winner: int) -> None:
-    found = runway.runway(deposit, Outflow(wei=per_day, seconds=86_400, winner_wei=winner))
-    assert found is not None
-    a_wei_in_seconds = 86_400 // per_day + 1
-    assert found.earliest_seconds <= found.expected_seconds
-    assert found.latest_seconds >= found.expected_seconds - a_wei_in_seconds
-
-
-# -- funding -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
