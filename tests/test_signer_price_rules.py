@@ -144,14 +144,18 @@ def test_the_smallest_ceiling_decides_and_the_first_of_equals_is_named() -> None
 def test_a_ceiling_of_the_future_waits_for_its_moment() -> None:
     with running_signer() as stage:
         client, owner = stage.gateway(dollars_nano=CREDIT)
-        ceiling(scope="customer", customer=owner, limit_wei=10, valid_from=timezone.now() + timedelta(seconds=2.5))
+        ceiling(scope="customer", customer=owner, limit_wei=10, valid_from=timezone.now() + timedelta(hours=1))
         ceiling(scope="customer", customer=owner, limit_wei=100)
         until(lambda: ask(client, (101, 1)).status, 481)
         assert ask(client, (100, 1)).status == 200
-        deadline = time.monotonic() + 4
+        moment = timezone.now() + timedelta(seconds=1.5)
+        ceiling(scope="customer", customer=owner, limit_wei=10, valid_from=moment)
+        asked_at = timezone.now()
         while ask(client, (100, 1)).status == 200:
-            assert time.monotonic() < deadline
+            assert asked_at < moment + timedelta(seconds=2)
             time.sleep(0.02)
+            asked_at = timezone.now()
+        assert timezone.now() >= moment
 
 
 # -- markups ---------------------------------------------------------------------------------------------------------

@@ -280,9 +280,9 @@ def test_three_signers_together_never_send_a_recipient_more_than_its_cap(three: 
         paid = 0
         while time.monotonic() < deadline:
             answer = pay(client)
-            assert answer.status == 200 or answer.code == "velocity", answer.body
+            assert answer.status == 200 or answer.code in ("velocity", "busy"), answer.body
             paid += answer.status == 200
-            if answer.status == 429:
+            if answer.status != 200:
                 time.sleep(0.1)
         return paid
 
@@ -378,6 +378,8 @@ def test_new_accounts_with_200_dollars_of_card_money_each_cannot_empty_them_into
             refused = 0
             while refused < 3:
                 answer = client.pay(orchestrator=offer(**dear), type="fixed")
+                if answer.status == 503 and answer.code == "busy":
+                    continue  # rooms are shared anew, on a slow machine for longer than a payment waits
                 assert answer.status in (200, 402) or answer.code == "velocity", answer.body
                 refused = refused + 1 if answer.status != 200 else 0
                 if answer.status != 200:
