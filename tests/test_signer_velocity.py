@@ -248,9 +248,10 @@ def offers(count: int, recipient: bytes = FIRST) -> list[dict[str, Any]]:
     return [{"orchestrator": offer(price=(1, 1), recipient=recipient), "type": "fixed"} for _ in range(count)]
 
 
-def test_in_a_batch_each_payment_is_judged_on_its_own() -> None:
+@pytest.mark.parametrize("cap", ["customer", "pair"])
+def test_in_a_batch_each_payment_is_judged_on_its_own(cap: str) -> None:
     seasoned(FIRST)
-    with signer(customer=9, recipient=20) as stage:
+    with signer(**{cap: 9}, recipient=20) as stage:
         client, _ = card_customer(stage)
         rich, _ = stage.gateway()
         pay(client)
