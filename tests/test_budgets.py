@@ -178,7 +178,8 @@ def test_what_was_spent_before_counts_and_another_limit_takes_the_place_of_the_f
     assert spend(payer, key, 1) == "key_limit_reached"
     second = limit(payer, 7 * DOLLAR, "day", key)
     assert spent(second) == 6 * DOLLAR
-    assert spend(payer, key, DOLLAR) is None
+    assert spend_many(payer, [(key, DOLLAR // 2)]) == [True], "what was lifted counts in no batch either"
+    assert spend(payer, key, DOLLAR // 2) is None
     assert list(Budget.objects.filter(lifted_at=None).values_list("pk", flat=True)) == [second]
     assert Budget.objects.get(pk=first).lifted_at is not None
     assert budgets.lift(user=payer.members.get(), customer=payer, budget_id=second)

@@ -20,7 +20,7 @@ import signing
 from tests import builders, size
 from tests.asked_payments import Account, commit
 from tests.held_line import held_line
-from tests.signer_stage import COST, Client, Stage, execute, offer, price_of, rows, running_signer
+from tests.signer_stage import COST, Answer, Client, Stage, execute, offer, price_of, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 COMMIT = Path(signing.__file__).parent / "sql" / "commit_payments.sql"
@@ -204,6 +204,38 @@ def test_room_that_a_commit_without_an_answer_took_comes_back_after_its_time_and
         assert was_committed or held == "question"
         assert pay(doubtful) == ("paid" if was_committed else "velocity")
         assert [row["fresh_nano_usd"] for row in rows(owner)] == [unit] * 4
+
+
+def test_what_left_while_an_answer_about_room_was_under_way_is_taken_off_it() -> None:
+    """The answer was true when it was given; what this signer sent since then may not be in it."""
+    unit = price_of(COST)
+    caps = dict.fromkeys(("customer_nano_usd", "pair_nano_usd", "new_recipient_nano_usd", "listed_nano_usd"), MANY)
+    caps |= {"recipient_nano_usd": 6 * unit, "flagged_nano_usd": 0, "season_days": 0}
+    server: dict[str, Any] = settings.DATABASES["default"]
+    with (
+        held_line((server["HOST"], int(server["PORT"]))) as line,
+        running_signer(database_port=line.port, FRESH_MONEY_CAPS=caps) as stage,
+    ):
+        client, owner = stage.gateway(dollars_nano=0)
+        aged_at = datetime.now(UTC) + timedelta(days=14)
+        builders.credit(owner, 100 * unit, reference="test:fresh", aged_at=aged_at)
+
+        def pay() -> Answer:
+            return client.pay(orchestrator=offer(), type="fixed")
+
+        assert pay().status == 200
+        held = line.hold("answer", b'"new_cap"')
+        time.sleep(1.05)
+        assert pay().status == 200  # room is a second old now, and asked for again
+        assert held.wait(5)
+        assert [pay().status for _ in range(3)] == [200] * 3
+        line.let_go()
+        deadline = time.monotonic() + 10
+        while (answer := pay()).status != 429:
+            assert answer.status in (200, 503)
+            assert time.monotonic() < deadline
+        assert answer.code == "velocity"
+        assert [row["fresh_nano_usd"] for row in rows(owner)] == [unit] * 6
 
 
 @pytest.mark.parametrize(
