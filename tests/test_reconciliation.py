@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,54 +18,21 @@ from django.utils import timezone
 
 from accounts.models import Customer
 from billing import inbox, ledger, postings, stripe_gateway, topups
-from billing.models import BalanceTransaction, Journal, Payout, ProviderCursor, ProviderJournal, StripeEvent, TieOut
-from billing.reconciliation import mirror, payouts, poller, tie_out
+from billing.models import BalanceTransaction, Journal, ProviderCursor, ProviderJournal, StripeEvent
+from billing.reconciliation import mirror, poller, tie_out
 from billing.stripe_gateway.client import client as at_provider
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import Psp
 from sandbox.psp.webhooks import sign
-from tests.provider_stage import DAY, SECRET, booked_well, eventually, fresh_provider, handle_all, pay_in
+from tests.provider_stage import DAY, SECRET, booked_well, eventually, handle_all, pay_in
+from tests.silent_provider import cents_on, found_by_poll, paid_out, psp, settled, tied_out
+
+__all__ = ["psp"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def psp(settings: Any, tmp_path: Path) -> Iterator[Psp]:
-    """Silent: no event of it reaches us, the poller has to find everything."""
-    with fresh_provider(settings, tmp_path) as running:
-        yield running
-
-
-def found_by_poll() -> dict[str, int]:
-    """One poll, what it brought handled, and what that explains."""
-    found = poller.poll()
-    handle_all()
-    found["explained"] = mirror.explain()
-    return found
-
-
-def tied_out() -> list[TieOut]:
-    rows = tie_out.run()
-    assert rows
-    for row in rows:
-        assert row.agrees, (row.currency, row.difference_nano_usd, row.net_cents, row.provider_cents, row.unexplained)
-    booked_well()
-    return rows
-
-
-def cents_on(number: int, party: str = "") -> int:
-    cents, rest = divmod(ledger.balance(number, "USD", party), 10**7)
-    assert rest == 0
-    return cents
-
-
-def paid_out(psp: Psp, amount_cents: int, currency: str = "usd") -> str:
-    """The id of a payout that the provider's owner made there by hand."""
-    return at_provider().v1.payouts.create({"amount": amount_cents, "currency": currency}).id
-
-
-# -- events that no webhook brought --------------------------------------------------------------------------
 
 
 def test_payments_without_any_webhook_are_found_by_the_first_poll_and_tie_out(psp: Psp, payer: Customer) -> None:
@@ -178,6 +144,8 @@ for step, plant in json.loads(sys.argv[1]).items():
             os._exit(1)
     print(step, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
 _PLANTS = {
     "after the events were read": "inbox.keep = die",
     "after a page was kept": "poller._turned = die",
@@ -194,7 +162,7 @@ def test_a_worker_killed_at_any_step_leaves_nothing_that_the_next_one_does_not_f
     psp: Psp, payer: Customer, settings: Any
 ) -> None:
     pay_in(psp, payer, 10_000)
-    eventually(lambda: _settled() == 1)
+    eventually(lambda: settled() == 1)
     psp.advance(3 * DAY)
     payout_id = paid_out(psp, 5_000)
     database = connection.settings_dict
@@ -220,13 +188,6 @@ def test_a_worker_killed_at_any_step_leaves_nothing_that_the_next_one_does_not_f
     assert Journal.objects.filter(kind="payout").count() == 1
     assert cents_on(postings.PAYOUTS, payout_id) == 5_000
     tied_out()
-
-
-def _settled() -> int:
-    return len(at_provider().v1.balance_transactions.list({}).data)
-
-
-# -- the inbox ----------------------------------------------------------------------------------------------
 
 
 def test_a_kind_nobody_follows_is_kept_and_marked_and_a_failing_event_waits_and_can_be_tried_again(
@@ -284,70 +245,6 @@ def test_one_look_at_an_object_answers_every_event_about_it(
     assert top_up.status == "paid"
 
 
-# -- payouts ------------------------------------------------------------------------------------------------
-
-
-def test_a_payout_is_booked_when_made_and_stands_on_the_balance_again_when_it_comes_back(
-    psp: Psp, payer: Customer
-) -> None:
-    pay_in(psp, payer, 10_000)
-    eventually(lambda: _settled() == 1)
-    net = 10_000 - card_fee(10_000)
-    psp.advance(3 * DAY)
-    first, second = paid_out(psp, 4_500), paid_out(psp, 1_000)
-    found_by_poll()
-    assert cents_on(postings.STRIPE_BALANCE) == net - 5_500
-    assert (cents_on(postings.PAYOUTS, first), cents_on(postings.PAYOUTS, second)) == (4_500, 1_000)
-    tied_out()
-
-    psp.knob("POST", f"/sandbox/payouts/{first}", {"status": "paid"})
-    psp.knob("POST", f"/sandbox/payouts/{second}", {"status": "failed", "code": "no_account"})
-    found_by_poll()
-    assert set(Payout.objects.values_list("id", "status")) == {(first, "paid"), (second, "failed")}
-    assert (cents_on(postings.PAYOUTS, first), cents_on(postings.PAYOUTS, second)) == (4_500, 0)
-    for payout_id in (first, second, second):
-        payouts.sync(payout_id)
-    assert Journal.objects.filter(kind__startswith="payout").count() == 3
-    [row] = tied_out()
-    assert row.movements == 4
-
-
-def test_an_old_answer_never_brings_a_failed_payout_back(
-    psp: Psp, payer: Customer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pay_in(psp, payer, 10_000)
-    eventually(lambda: _settled() == 1)
-    psp.advance(3 * DAY)
-    payout_id = paid_out(psp, 500)
-    old = stripe_gateway.payout(payout_id)
-    psp.knob("POST", f"/sandbox/payouts/{payout_id}", {"status": "failed"})
-    payouts.sync(payout_id)
-    monkeypatch.setattr(stripe_gateway, "payout", lambda _: old)
-    payouts.sync(payout_id)
-    assert Payout.objects.get().status == "failed"
-    assert cents_on(postings.PAYOUTS, payout_id) == 0
-
-
-def test_a_daily_payout_names_what_it_took_to_the_bank(psp: Psp, payer: Customer) -> None:
-    psp.settings(automatic_payouts=True)
-    for amount in (10_000, 7_000):
-        pay_in(psp, payer, amount)
-    eventually(lambda: _settled() == 2)
-    psp.advance(4 * DAY)
-    eventually(lambda: poller.poll() and BalanceTransaction.objects.count() == 3)
-    found_by_poll()
-    [payout] = Payout.objects.all()
-    assert payout.content_read
-    inside = BalanceTransaction.objects.filter(payout_id=payout.id)
-    assert sum(inside.values_list("net_cents", flat=True)) == 0
-    assert cents_on(postings.STRIPE_BALANCE) == 0
-    assert cents_on(postings.PAYOUTS, payout.id) == payout.amount_cents
-    tied_out()
-
-
-# -- what does not agree ------------------------------------------------------------------------------------
-
-
 def test_what_differs_is_told_in_plain_words_with_its_age_and_what_is_on_its_way_is_not_alarming(
     psp: Psp, payer: Customer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -361,7 +258,7 @@ def test_what_differs_is_told_in_plain_words_with_its_age_and_what_is_on_its_way
     at_provider().v1.payment_intents.create(params)  # a payment that is none of ours
     psp.knob("POST", "/sandbox/fees", {"amount": 900})  # a fee of the account: booked by the mirror itself
     top_up = pay_in(psp, payer, 5_000)
-    eventually(lambda: _settled() == 3)
+    eventually(lambda: settled() == 3)
     found_by_poll()
     ledger.book(
         kind="adjustment",
@@ -406,7 +303,7 @@ def test_what_differs_is_told_in_plain_words_with_its_age_and_what_is_on_its_way
 def test_a_payment_whose_events_were_lost_for_good_heals_from_its_movement(psp: Psp, payer: Customer) -> None:
     top_up = pay_in(psp, payer)
     topups.settle(top_up.id)
-    eventually(lambda: _settled() == 1)
+    eventually(lambda: settled() == 1)
     top_up.refresh_from_db()
     ProviderCursor.objects.create(
         name="events", since=timezone.now() + timedelta(days=1), full_day_read_at=timezone.now()
