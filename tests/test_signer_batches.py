@@ -12,6 +12,7 @@ from django.db import IntegrityError, connection
 
 from accounts.models import Customer
 from signing import activity
+from signing.models import SignerSession
 from tests import signer_stage
 from tests.asked_payments import Account, Row, commit, follow_up
 from tests.signer_stage import COST
@@ -126,6 +127,23 @@ def test_a_payment_has_the_outcome_in_a_batch_that_it_has_alone(situation: Calla
     alone = [outcome for row in situation() for outcome in commit([row])]
     assert together == alone
     check_the_books()
+
+
+def test_a_batch_notes_from_where_each_session_was_opened_and_paid_last() -> None:
+    account = Account(20)
+    opened = [account.opening(client_ip=f"203.0.113.{n}", user_agent=f"opens/{n}") for n in range(5)]
+    assert commit(opened) == ["committed"] * 5
+    later = [
+        follow_up(row, client_ip=f"198.51.100.{n}", user_agent=f"pays/{n}", gateway_request_id=f"job-{n}")
+        for n, row in enumerate(opened)
+    ]
+    assert commit(later) == ["committed"] * 5
+    found = SignerSession.objects.values_list(
+        "client_ip", "user_agent", "last_client_ip", "last_user_agent", "gateway_request_id"
+    )
+    assert set(found) == {
+        (f"203.0.113.{n}", f"opens/{n}", f"198.51.100.{n}", f"pays/{n}", f"job-{n}") for n in range(5)
+    }
 
 
 def test_whatever_was_written_before_a_batch_fetches_each_row_by_its_key() -> None:

@@ -244,6 +244,16 @@ def test_a_forked_state_goes_on_from_the_row(stage: Stage) -> None:
     check_no_nonce_twice(rows(owner))
 
 
+def test_an_older_state_gives_a_session_no_second_kind_of_work(stage: Stage) -> None:
+    """Work that had no kind yet takes one, once; the row knows it although the older state does not."""
+    gateway, owner = stage.gateway()
+    first = gateway.pay(orchestrator=offer(price=(9 * 10**11, 1)), inPixels=1)
+    assert gateway.pay(**follow_up(first, type="live")).status == 200
+    other = gateway.pay(**follow_up(first, type="fixed"))
+    assert (other.status, other.code) == (400, "job_type_mismatch")
+    assert len(rows(owner)) == 2
+
+
 def test_an_older_state_brings_back_neither_time_nor_balance(stage: Stage) -> None:
     gateway, owner = stage.gateway()
     second_wei = 9 * 10**11
