@@ -2,12 +2,18 @@
 
 import asyncio
 import base64
+import gc
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from livepeer_gateway import discover_runners, get_orch_info, start_lv2v
@@ -171,3 +177,18 @@ def test_the_sdk_starts_a_live_video_stream_on_a_manifest_id_of_the_orchestrator
     opening = 60 * 1280 * 720 * 30 * node.terms.pixel_price_wei
     assert account.tickets == 3
     assert account.received_wei >= opening
+
+
+def test_a_node_that_stops_leaves_no_connection_of_its_clients_open(tmp_path: Path) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with ExitStack() as clients, warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            with served_node(ChainInMemory(), tmp_path, Terms()) as node:
+                where = urlsplit(node.service_uri)
+                for _ in range(3):  # and it is stopped in the moment in which they came
+                    raw = clients.enter_context(socket.create_connection((where.hostname, where.port), timeout=10))
+                    clients.enter_context(context.wrap_socket(raw))
+            gc.collect()
+    assert [str(each.message) for each in heard if "unclosed" in str(each.message)] == []

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import ssl
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -13,10 +14,41 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-async def open_door(directory: Path, host: str, port: int, *, grpc_port: int, http_port: int) -> asyncio.Server:
+class Door:
+    """The listening port and the connections through it."""
+
+    def __init__(self) -> None:
+        self.server: asyncio.Server | None = None
+        self.ends: set[asyncio.StreamWriter] = set()
+        self.inside: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """Returns when no connection is left open."""
+        if self.server:
+            self.server.close()
+        for end in list(self.ends):
+            end.transport.abort()
+        await asyncio.gather(*self.inside, return_exceptions=True)
+        # Transports let go of their sockets in the loop's next turn.
+        await asyncio.sleep(0.01)
+
+
+async def open_door(directory: Path, host: str, port: int, *, grpc_port: int, http_port: int) -> Door:
     """Listen with TLS on host:port and pipe each connection to one of two plain loopback servers."""
+    door = Door()
 
     async def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        door.inside.add(task)
+        door.ends.add(writer)
+        try:
+            await pass_through(reader, writer)
+        finally:
+            door.inside.discard(task)
+            door.ends.discard(writer)
+
+    async def pass_through(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls = writer.get_extra_info("ssl_object")
         inner_port = grpc_port if tls.selected_alpn_protocol() == "h2" else http_port
         try:
@@ -24,9 +56,14 @@ async def open_door(directory: Path, host: str, port: int, *, grpc_port: int, ht
         except OSError:
             writer.close()
             return
-        await _pipe_both(reader, writer, inner_reader, inner_writer)
+        door.ends.add(inner_writer)
+        try:
+            await _pipe_both(reader, writer, inner_reader, inner_writer)
+        finally:
+            door.ends.discard(inner_writer)
 
-    return await asyncio.start_server(enter, host, port, ssl=_tls(directory))
+    door.server = await asyncio.start_server(enter, host, port, ssl=_tls(directory))
+    return door
 
 
 async def _pipe_both(

@@ -23,7 +23,7 @@ async def serve(node: Node, directory: Path, port: int, *, ready: asyncio.Event,
     stopped = asyncio.create_task(stop.wait())
     # Background work never ends by itself: if it does, it broke, and so does the process.
     done, _ = await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
-    door.close()
+    await door.close()
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
