@@ -70,6 +70,24 @@ def test_a_ceiling_lets_its_own_price_pass_and_nothing_above(source: str) -> Non
         assert len(rows(owner)) == paid + 1
 
 
+def test_an_answer_that_was_lost_before_a_ceiling_fell_is_still_given() -> None:
+    with running_signer() as stage:
+        client, owner = stage.gateway(dollars_nano=CREDIT)
+        opening = {"orchestrator": offer(price=(1_002, 2)), "type": "fixed"}
+        opened = client.pay(**opening)
+        follow_up = {"orchestrator": offer(price=(1_002, 2)), "type": "fixed", "ManifestID": "m"}
+        followed = client.pay(state=opened.json["state"], **follow_up)
+        lone = {"orchestrator": offer(price=(1_002, 2)), "type": "fixed"}
+        paid_alone = client.pay(**lone)
+        ceiling(scope="global", limit_wei=1_001, per_units=2)
+        until(lambda: ask(client, (1_002, 2)).status, 481)
+        paid = len(rows(owner))
+        assert client.pay(state=opened.json["state"], **follow_up).body == followed.body
+        assert client.pay(**lone).body == paid_alone.body
+        assert client.pay(state=followed.json["state"], **follow_up).status == 481
+        assert len(rows(owner)) == paid
+
+
 def test_a_ceiling_in_dollars_is_wei_at_the_recorded_rate() -> None:
     with running_signer() as stage:
         client, owner = stage.gateway(dollars_nano=CREDIT)

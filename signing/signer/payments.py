@@ -33,6 +33,14 @@ _MOST_ROUNDS = 8
 _SECONDS_BETWEEN_ROOMS = 0.15
 _MOST_SECONDS = 1.95
 _SECONDS_A_CHECK_HOLDS = 0.5
+# What may speak against a request today that was paid when it first came.
+_MAYBE_PAID_BEFORE = (
+    RefreshSession,
+    quotes.NoTickets,
+    quotes.TooManyTickets,
+    ceilings.PriceAboveCeiling,
+    ceilings.TicketParamsRefused,
+)
 
 
 class Chain(Protocol):
@@ -197,7 +205,7 @@ class Payments:
         last_nonce = max(session.last_nonce(rand_hash), self._nonces.last(work.counter))
         try:
             return self._drafting.draft(work, last_nonce=last_nonce, now_ns=self._database.now_ns())
-        except (RefreshSession, quotes.NoTickets, quotes.TooManyTickets, ceilings.TicketParamsRefused) as error:
+        except _MAYBE_PAID_BEFORE as error:
             if session.is_row or (session.is_new and not _came_about(error)):
                 raise
             return look(work)
@@ -229,8 +237,8 @@ def _was_lost(work: Work, row: Mapping[str, Any]) -> bool:
 
 
 def _came_about(error: Exception) -> bool:
-    """Whether the same opening may have been paid a moment ago: nonces are used up, and our funds fall."""
-    return isinstance(error, RefreshSession) or (
+    """Whether the same opening may have been paid a moment ago: nonces are used up, ceilings and our funds fall."""
+    return isinstance(error, RefreshSession | ceilings.PriceAboveCeiling) or (
         isinstance(error, ceilings.TicketParamsRefused) and error.reason.is_ours
     )
 
