@@ -149,7 +149,10 @@ def test_payments_get_503_in_two_seconds_from_a_database_that_says_nothing_and_g
         assert client.pay(orchestrator=offer(), type="fixed").status == 200
         line.upstream = silent.getsockname()
         if ended:
-            execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%%-signer'")
+            execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE '%%-signer'"
+            )
         else:
             line.hold("answer", b"")  # whatever is asked
         until = time.monotonic() + 5

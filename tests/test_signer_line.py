@@ -179,7 +179,8 @@ async def end_all(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
         await database.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'clearinghouse-signer' ORDER BY pid = pg_backend_pid()"
+            " WHERE application_name = 'clearinghouse-signer' AND datname = current_database()"
+            " ORDER BY pid = pg_backend_pid()"
         )
 
 

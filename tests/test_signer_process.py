@@ -168,7 +168,10 @@ def test_a_crowd_that_says_nothing_takes_no_file_from_those_who_pay(world: World
             assert client.pay(orchestrator=world.offer(), type="fixed").status == 200
             # 100 connections, and what the signer itself has open.
             assert len(os.listdir(f"/proc/{process.pid}/fd")) <= 200
-        execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%%-signer'")
+        execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE '%%-signer'"
+        )
         deadline = time.monotonic() + 10
         while client.pay(orchestrator=world.offer(), type="fixed").status != 200:
             assert time.monotonic() < deadline

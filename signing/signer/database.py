@@ -30,6 +30,8 @@ _LIMIT = (
     f"SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS * 1000:.0f}', false),"
     f" set_config('lock_timeout', '{_LOCK_SECONDS * 1000:.0f}', false)"
 )
+# Where nobody waits for the answer any more the connection is hung up, and the server looks whether it was.
+_LIMIT_OF_THE_POOL = f"{_LIMIT}, set_config('client_connection_check_interval', '200', false)"
 _NO_OUTAGE = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -175,7 +177,7 @@ async def _limit(connection: Connection) -> None:
     """Raises psycopg.OperationalError where the server says nothing: the pool itself would wait for ever."""
     silence = asyncio.get_running_loop().call_later(_STATEMENT_SECONDS, _hang_up, connection)
     try:
-        await connection.execute(_LIMIT)
+        await connection.execute(_LIMIT_OF_THE_POOL)
     except BaseException:
         await connection.close()
         raise
