@@ -68,16 +68,28 @@ def seasoned(*addresses: bytes) -> None:
         )
 
 
-def hours_pass(hours: int) -> None:
-    """What was counted moves so far into the past, oldest first as no two rows of one key may meet.
+class Hours:
+    """The clock of the caps: they count by the full hour, so the test begins and moves on away from its edges."""
 
-    Around the full hour it waits: then the clock itself moves on, or the hour before still counts.
-    """
-    while not 6 < time.time() % 3600 < 3600 - 20:
-        time.sleep(0.5)
-    for table in ("signing_velocity", "signing_recipientvelocity"):
-        execute(f"UPDATE {table} SET hour = hour - %s * interval '1 hour' - interval '100 years'", hours)
-        execute(f"UPDATE {table} SET hour = hour + interval '100 years'")
+    def __init__(self) -> None:
+        self.hour = self._away_from_an_edge()
+
+    def go_by(self, hours: int) -> None:
+        """So many hours later than at the last call: what the clock on the wall went on by itself is a part of them.
+
+        What was counted moves into the past, by way of a far one, as no two rows of one key may meet.
+        """
+        hour = self._away_from_an_edge()
+        left, self.hour = hours - (hour - self.hour), hour
+        for table in ("signing_velocity", "signing_recipientvelocity"):
+            execute(f"UPDATE {table} SET hour = hour - %s * interval '1 hour' - interval '100 years'", left)
+            execute(f"UPDATE {table} SET hour = hour + interval '100 years'")
+
+    @staticmethod
+    def _away_from_an_edge() -> int:
+        while not 6 < time.time() % 3600 < 3600 - 20:
+            time.sleep(0.5)
+        return int(time.time() // 3600)
 
 
 def sums() -> tuple[int, int, int]:
@@ -179,12 +191,13 @@ def test_a_flagged_recipient_gets_next_to_nothing_within_two_seconds_and_a_liste
 
 def test_a_day_later_as_much_leaves_again_and_not_an_hour_before() -> None:
     seasoned(FIRST)
+    hours = Hours()
     with signer(customer=2, pair=2, recipient=2) as stage:
         client, _ = card_customer(stage)
         assert codes([pay(client) for _ in range(3)]) == [200, 200, "velocity"]
-        hours_pass(24)
+        hours.go_by(24)
         assert codes([pay(client)]) == ["velocity"]
-        hours_pass(1)
+        hours.go_by(1)
         time.sleep(0.3)
         assert codes([pay(client) for _ in range(3)]) == [200, 200, "velocity"]
 
@@ -326,6 +339,7 @@ def test_room_that_cannot_be_renewed_is_used_for_a_while_only(monkeypatch: pytes
 
 
 def test_a_session_goes_on_where_a_cap_ceases() -> None:
+    hours = Hours()
     with signer(pair=2) as stage:
         client, _ = card_customer(stage)
         members: dict[str, Any] = {"orchestrator": offer(price=(9 * 10**11, 1), recipient=FIRST), "ManifestID": "m"}
@@ -334,7 +348,7 @@ def test_a_session_goes_on_where_a_cap_ceases() -> None:
             assert answer.status == 200
             members |= {"state": answer.json["state"]}
         assert codes([pay(client, **members)]) == ["velocity"]
-        hours_pass(25)
+        hours.go_by(25)
         assert codes([pay(client, **members)]) == [200]
 
 
@@ -364,6 +378,7 @@ def test_new_accounts_with_200_dollars_of_card_money_each_cannot_empty_them_into
     dear = {"face_value": 10**16, "win_prob": MAX_UINT256 // 10, "price": (10**15, 1), "recipient": FIRST}
     if known:
         seasoned(FIRST)
+    clock = Hours()
     with ExitStack() as running:
         chain = HeldChain(active_recipients=CHAIN_OF)
         stages = [
@@ -388,7 +403,7 @@ def test_new_accounts_with_200_dollars_of_card_money_each_cannot_empty_them_into
 
         for hour in range(hours):
             if hour:
-                hours_pass(1)
+                clock.go_by(1)
             with ThreadPoolExecutor(5) as several:
                 list(several.map(empty, clients))
         left = sums()
