@@ -127,7 +127,9 @@ class Charge(serializers.Serializer[Any]):
 
 class MonthAnswer(serializers.Serializer[Any]):
     month = serializers.SerializerMethodField()
-    final = serializers.BooleanField()
+    final = serializers.BooleanField(
+        help_text="True an hour after the month's end; then nothing of it changes any more."
+    )
     credited_nano_usd = Whole()
     charge_nano_usd = Whole()
     closing_nano_usd = Whole()
@@ -166,7 +168,9 @@ class StatementAnswer(serializers.Serializer[Any]):
 
     number = serializers.CharField()
     month = serializers.SerializerMethodField()
-    final = serializers.BooleanField()
+    final = serializers.BooleanField(
+        help_text="True an hour after the month's end; then nothing of it changes any more."
+    )
     currency = serializers.SerializerMethodField()
     opening_nano_usd = Whole()
     top_ups_nano_usd = Whole()

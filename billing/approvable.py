@@ -42,7 +42,7 @@ def check_grant(payload: dict[str, Any]) -> None:
         raise NotPossible("The priority is from 0 to 100.")
     try:
         ends = end_of(payload["last_day"])
-    except ValueError:
+    except (ValueError, OverflowError):
         raise NotPossible("The last day is a date such as 2026-12-31.") from None
     if ends is not None and ends <= timezone.now():
         raise NotPossible("Its last day is over.")

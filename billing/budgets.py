@@ -86,7 +86,8 @@ def standing(budget: Budget, *, now: datetime) -> Standing:
     is_counting = start is None or budget.period_start >= start
     next_day = None
     if start is not None:
-        # The first day after a period of a day, or of a month, which has at most 31.
+        # The database may have begun the next period while our clock has not.
+        start = max(start, budget.period_start)
         next_day = start + timedelta(days=1) if budget.period == Period.DAY else _next_month(start)
     return Standing(
         budget=budget,

@@ -9,7 +9,8 @@ from django.db import connection
 from accounts.models import Customer
 from billing.postings import FROZEN, RECEIVABLE, REFUNDS
 
-# Parameters: numbers, party (the customer's id as text), moment.
+# Parameters: numbers, party (the customer's id as text), moment. What moved counts from when it was booked, as what
+# changed the balance with it does: one statement writes both, and no moment parts them.
 SUMS = """
     SELECT account.number, sum(moved.amount) AS amount
     FROM billing_ledgeraccount account CROSS JOIN LATERAL (
@@ -17,7 +18,7 @@ SUMS = """
         UNION ALL SELECT journal_id, -amount_nano_usd FROM billing_transfer WHERE credit_id = account.id
     ) moved JOIN billing_journal journal ON journal.id = moved.journal_id
     WHERE account.number = ANY (%(numbers)s) AND account.party = %(party)s AND account.asset = 'USD'
-      AND journal.occurred_at < %(moment)s
+      AND journal.booked_at < %(moment)s
     GROUP BY account.number
 """
 

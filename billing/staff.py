@@ -17,6 +17,7 @@ from billing import check_books as books
 from billing import month_end
 from billing.exports import books_bundle, month_bundle
 from billing.exports import general_ledger as ledger_csv
+from billing.statements import closes_at, is_closed
 
 _IN_MEMORY_BYTES = 8 * 2**20
 
@@ -92,12 +93,15 @@ def _known(month: date) -> date:
 
 
 def _page(request: StaffRequest, month: date, checks: dict[str, Any] | None = None) -> HttpResponse:
-    months = month_end.months(now=timezone.now())
+    now = timezone.now()
+    months = month_end.months(now=now)
     figures = month_end.read(month)
     context = {
         "months": months,
         "month": month,
         "running": month == months[0],
+        "closed": is_closed(month, now=now),
+        "closes_at": closes_at(month),
         "figures": figures,
         "pool_differs": any(pool.difference_wei for pool in figures.pools),
         "checks": checks,

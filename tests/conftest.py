@@ -12,7 +12,7 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 from pytest_django.live_server_helper import LiveServer
 
 from sandbox.psp.client import Psp
-from tests import stage
+from tests import edges, stage
 
 if TYPE_CHECKING:  # models can be imported only once Django is set up
     from accounts.models import Customer
@@ -92,6 +92,17 @@ def live_server(django_db_setup: None, _served_by_the_product: None, live_server
 def _pages_have_their_stylesheet(request: pytest.FixtureRequest) -> None:
     if "client" in request.fixturenames:
         request.getfixturevalue("static_files")
+
+
+@pytest.fixture
+def one_day() -> None:
+    """The test lies within one day, and so within one month, of UTC."""
+    edges.begin_within_one(edges.DAY)
+
+
+@pytest.fixture
+def one_hour() -> None:
+    edges.begin_within_one(edges.HOUR)
 
 
 @pytest.fixture

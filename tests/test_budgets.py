@@ -3,7 +3,7 @@
 import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection, connections, transaction
@@ -131,6 +131,17 @@ def test_a_day_and_a_month_begin_at_midnight_in_utc(db: None) -> None:
         ):
             cursor.execute("SELECT billing_period_start(%s, %s)::text", [period, at])
             assert cursor.fetchone() == (start,)
+
+
+def test_a_limit_starts_again_after_the_period_that_the_database_counts_in(payer: Customer) -> None:
+    """Our clock may be behind the database's, whose counter is in the next period already."""
+    first = datetime(2027, 1, 1, tzinfo=UTC)
+    for period, again_at in (("day", datetime(2027, 1, 2, tzinfo=UTC)), ("month", datetime(2027, 2, 1, tzinfo=UTC))):
+        budget = Budget(customer=payer, period=period, limit_nano_usd=9, period_start=first.date(), spent_nano_usd=7)
+        for now in (first - timedelta(milliseconds=1), first, first + timedelta(hours=23)):
+            found = budgets.standing(budget, now=now)
+            assert (found.spent_nano_usd, found.again_at) == (7, again_at)
+        assert budgets.standing(budget, now=again_at).spent_nano_usd == 0
 
 
 @pytest.mark.parametrize(("period", "days"), [("day", 1), ("month", 31)])

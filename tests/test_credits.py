@@ -75,6 +75,7 @@ def test_what_cannot_be_is_not_asked_for(payer: Customer) -> None:
         {"priority": 101},
         {"last_day": "2020-01-01"},
         {"last_day": "soon"},
+        {"last_day": "9999-12-31"},
         {"customer": 0},
     ):
         with pytest.raises(approvals.NotPossible):

@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from accounts.models import Customer
 from billing import disputes, set_aside, statements
 from billing.exports import month_bundle
-from billing.models import Journal
+from billing.models import Journal, WalletEntry
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.money_back import NANO, booked_well, pay, spend
@@ -97,7 +97,7 @@ def test_a_statement_of_the_past_tells_what_was_beside_it_then_and_the_bundle_ha
     assert statements.of_month(payer, month, now=now).beside.frozen_nano_usd == 50 * NANO
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")  # dated forward for the story alone
-        Journal.objects.filter(kind="dispute_hold").update(occurred_at=after)
+        Journal.objects.filter(kind="dispute_hold").update(booked_at=after)
         cursor.execute("SET session_replication_role = DEFAULT")
     later = after + timedelta(days=1)
     assert not statements.of_month(payer, month, now=later).beside
@@ -109,3 +109,13 @@ def test_a_statement_of_the_past_tells_what_was_beside_it_then_and_the_bundle_ha
         text = archive.read(f"{following.number}.csv").decode()
     assert ",kept_aside," in text
     assert ",50.000000000," in text
+
+
+def test_no_moment_parts_what_left_the_balance_from_what_stands_beside_it(psp: Psp, payer: Customer) -> None:
+    """At the end of a month both are in it, or neither: else the same money would be told twice, or not at all."""
+    top_up = pay(psp, payer, 5_000)
+    disputes.sync(psp.dispute(charge=top_up.charge_id))
+    left = WalletEntry.objects.select_related("journal").get(kind="dispute_hold")
+    assert left.journal.occurred_at < left.created_at, "somebody asked before the statement that wrote it ran"
+    assert not set_aside.at(payer, left.created_at)
+    assert set_aside.at(payer, left.created_at + timedelta(microseconds=1)).frozen_nano_usd == 50 * NANO

@@ -19,7 +19,7 @@ from pypdf import PdfReader
 from accounts.models import ApiKey, Customer
 from billing import ledger, postings, statements
 from billing.documents import statement_pdf
-from billing.exports import general_ledger, month_bundle, statement_csv, usage_csv
+from billing.exports import books_bundle, general_ledger, month_bundle, statement_csv, usage_csv
 from billing.models import Wallet
 from billing.statements import Statement
 from tests import builders, size
@@ -236,6 +236,31 @@ def test_the_bundle_of_a_month_holds_every_customer_once_and_its_sums_agree(paye
     closing = sum(statements.of_month(customer, SEPTEMBER, now=NOW).closing_nano_usd for customer in (payer, other))
     assert nano(manifest["totals_usd"]["closing"]) == closing
     assert bundle()[0] == content, "a closed month is the same archive, byte for byte"
+
+
+def test_a_month_is_closed_once_what_was_under_way_at_its_end_is_booked(payer: Customer) -> None:
+    """A payment that began before midnight commits after it: nothing of the month is final until an hour later."""
+    key, midnight = builders.api_key(payer), datetime(2026, 10, 1, tzinfo=UTC)
+    paid_in(payer, 10 * 10**9, FIRST)
+    early = statements.of_month(payer, SEPTEMBER, now=midnight + timedelta(milliseconds=1))
+    late = used(payer, key, 10**14, midnight - timedelta(milliseconds=1))
+    closed = statements.of_month(payer, SEPTEMBER, now=midnight + timedelta(hours=1))
+    assert early.closing_nano_usd - closed.closing_nano_usd == late > 0
+
+    def says(now: datetime) -> list[tuple[bool, bool]]:
+        found = statements.of_month(payer, SEPTEMBER, now=now)
+        listed = next(line for line in statements.list_months(payer, now=now) if line.month == SEPTEMBER)
+        bundles = [bundle.write(io.BytesIO(), SEPTEMBER, now=now)["final"] for bundle in (month_bundle, books_bundle)]
+        assert set(bundles) == {found.final}
+        return [(found.over, found.final), (listed.over, listed.final)]
+
+    books_alone = books_bundle.write(io.BytesIO(), SEPTEMBER, now=NOW)
+    assert books_alone["final"] is False, "what is not posted yet changes the books of the month"
+    ledger.post_usage()
+    assert says(midnight - timedelta(microseconds=1)) == [(False, False)] * 2
+    for now in (midnight, midnight + timedelta(minutes=59, seconds=59)):
+        assert says(now) == [(True, False)] * 2
+    assert says(midnight + timedelta(hours=1)) == [(True, True)] * 2
 
 
 def test_day_totals_and_single_charges_say_the_same(payer: Customer) -> None:

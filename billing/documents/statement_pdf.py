@@ -23,6 +23,7 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
         "month": f"{statement.month:%B %Y}",
         "customer": statement.customer_name,
         "made": moments.minute(dated.astimezone(UTC)) + " UTC",
+        "over": statement.over,
         "final": statement.final,
         "period": f"1 to {_last_day(statement)} {statement.month:%B %Y}, UTC",
         "opening": usd(statement.opening_nano_usd),

@@ -10,7 +10,7 @@ from typing import IO, Any
 from billing import month_end
 from billing.exports import cells, general_ledger
 from billing.month_end import MonthEnd, TrialBalance
-from billing.statements import next_month
+from billing.statements import is_closed
 
 _NO_CLOCK = (1980, 1, 1, 0, 0, 0)  # the same content is the same archive
 _TRIAL_BALANCE = (
@@ -39,7 +39,7 @@ def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
             files.append(_add(archive, name, lines))
         manifest = {
             "month": f"{month:%Y-%m}",
-            "final": now.date() >= next_month(month),
+            "final": is_closed(month, now=now) and not figures.liability.unposted_nano_usd,
             "agrees": figures.agrees,
             "files": files,
         }

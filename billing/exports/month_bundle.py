@@ -17,7 +17,7 @@ from billing.statements import Statement
 def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
     """Writes the archive for the month that begins on `month` and returns its manifest.
 
-    The same month gives the same bytes once it is over. Customers without a balance, a movement or money beside the
+    The same month gives the same bytes once it is closed. Customers without a balance, a movement or money beside the
     balance are left out.
     """
     files: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
             sums["closing"] += statement.closing_nano_usd
         manifest = {
             "month": f"{month:%Y-%m}",
-            "final": now.date() >= statements.next_month(month),
+            "final": statements.is_closed(month, now=now),
             "statements": len(files) // 2,
             "totals_usd": {name: cells.usd_exact(amount) for name, amount in sums.items()},
             "files": files,

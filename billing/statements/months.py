@@ -1,11 +1,14 @@
 """The months of an account: which there are, and each with its sums, for the list of statements."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection
 
 from accounts.models import Customer
+
+# A payment commits within seconds of its time. What the chain and the provider did is booked once it is final there.
+_CLOSES_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,6 +16,7 @@ class MonthSum:
     """One line of the list of statements."""
 
     month: date
+    over: bool
     final: bool
     credited_nano_usd: int
     charge_nano_usd: int
@@ -31,7 +35,8 @@ def list_months(customer: Customer, *, now: datetime) -> list[MonthSum]:
         found.append(
             MonthSum(
                 month=month,
-                final=now.astimezone(UTC).date() >= next_month(month),
+                over=now >= first_moment(next_month(month)),
+                final=is_closed(month, now=now),
                 credited_nano_usd=credited,
                 charge_nano_usd=charge,
                 closing_nano_usd=closing,
@@ -53,6 +58,19 @@ def months(customer: Customer, *, now: datetime) -> list[date]:
 
 def next_month(month: date) -> date:
     return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+
+
+def first_moment(month: date) -> datetime:
+    return datetime(month.year, month.month, 1, tzinfo=UTC)
+
+
+def closes_at(month: date) -> datetime:
+    """When nothing of the month is under way any more and its figures stay as they are."""
+    return first_moment(next_month(month)) + _CLOSES_AFTER
+
+
+def is_closed(month: date, *, now: datetime) -> bool:
+    return now >= closes_at(month)
 
 
 _MONTHS = """

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 from billing.models import WalletEntry
 from billing.set_aside import SetAside
-from billing.statements.months import next_month
+from billing.statements.months import closes_at, first_moment, is_closed, next_month
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +94,18 @@ class Statement:
         return next_month(self.month)
 
     @property
+    def over(self) -> bool:
+        """Whether the month is over; what was under way at its end may still come."""
+        return self.made_at >= first_moment(self.end)
+
+    @property
+    def closes_at(self) -> datetime:
+        return closes_at(self.month)
+
+    @property
     def final(self) -> bool:
-        """Whether the month is over."""
-        return self.made_at.date() >= self.end
+        """Whether nothing of the month can come any more."""
+        return is_closed(self.month, now=self.made_at)
 
     @property
     def top_ups_nano_usd(self) -> int:
