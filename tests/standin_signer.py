@@ -15,7 +15,7 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from signing.pm import livepeer_pb2 as pb
-from signing.pm.quotes import NoTickets, quote
+from signing.pm import quotes
 from signing.pm.tickets import Ticket, expected_value, keccak256
 
 _NOTHING = keccak256(b"")
@@ -130,18 +130,13 @@ class StandinSigner:
         session = self._sessions.setdefault(name, {"balance": Fraction(0), "paid": None, "nonces": {}})
         params = info.ticket_params
         ev = expected_value(int.from_bytes(params.face_value), int.from_bytes(params.win_prob))
-        paid = session["paid"]
+        kind, paid, price = request.get("type", ""), session["paid"], info.price_info
+        seconds = None if paid is None else Fraction(now - paid, 10**9)
         try:
-            quoted = quote(
-                kind=request.get("type", ""),
-                seconds=None if paid is None else Fraction(now - paid, 10**9),
-                in_pixels=request.get("inPixels", 0),
-                price_per_unit=info.price_info.price_per_unit,
-                pixels_per_unit=info.price_info.pixels_per_unit,
-                balance_wei=session["balance"],
-                expected_value_wei=ev,
-            )
-        except NoTickets:
+            quotes.check_elapsed(kind, seconds)
+            units = quotes.billable_units(kind, seconds, request.get("inPixels", 0))
+            quoted = quotes.quote_units(units, price.price_per_unit, price.pixels_per_unit, session["balance"], ev)
+        except quotes.NoTickets:
             return 482, {}
         first = session["nonces"].get(params.recipient_rand_hash, 0) + 1
         last = first + quoted.tickets - 1

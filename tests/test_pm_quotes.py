@@ -16,12 +16,12 @@ from signing.pm.quotes import (
     TooManyTickets,
     UnknownJobType,
     billable_units,
+    check_elapsed,
     fee_wei,
     fixed_text,
     parse_rational,
-    quote,
+    quote_units,
     rational_text,
-    ticket_count,
 )
 from tests.vectors import load
 
@@ -36,16 +36,27 @@ def figures(priced: Quote) -> list[int | Fraction]:
 
 def quoted(**changes: Any) -> Quote:
     """A 'live' follow-up of 12 s at 3 wei a second, with tickets worth 35 wei and 5 wei in hand."""
+    work: dict[str, Any] = {"kind": "live", "seconds": Fraction(12), "in_pixels": 0}
     terms: dict[str, Any] = {
-        "kind": "live",
-        "seconds": Fraction(12),
-        "in_pixels": 0,
         "price_per_unit": 3,
         "pixels_per_unit": 1,
         "balance_wei": Fraction(5),
         "expected_value_wei": Fraction(35),
     }
-    return quote(**(terms | changes))
+    given = work | terms | changes
+    check_elapsed(given["kind"], given["seconds"])
+    units = billable_units(*(given[name] for name in work))
+    return quote_units(units, **{name: given[name] for name in terms})
+
+
+def ticket_count(balance: Fraction, fee: Fraction, value: Fraction) -> int:
+    """How many tickets the work takes: none where nothing is signed, and as many as are too many where they are."""
+    try:
+        return quote_units(1, *fee.as_integer_ratio(), balance, value).tickets
+    except NoTickets:
+        return 0
+    except TooManyTickets as refused:
+        return refused.tickets
 
 
 @pytest.mark.parametrize("vector", load("balances"), ids=lambda v: v["existingBalance"][:30])

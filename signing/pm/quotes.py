@@ -45,42 +45,17 @@ class Quote(NamedTuple):
     units: int
     fee_wei: Fraction
     tickets: int
-    expected_value_wei: Fraction
     cost_wei: int
     balance_after_wei: Fraction
-
-
-def quote(
-    *,
-    kind: str,
-    seconds: Fraction | None,
-    in_pixels: int,
-    price_per_unit: int,
-    pixels_per_unit: int,
-    balance_wei: Fraction,
-    expected_value_wei: Fraction,
-) -> Quote:
-    """Price one payment at the session's initial price against its running balance.
-
-    `seconds` is the time since the session's last payment, None on its first; `expected_value_wei` is
-    that of one ticket. A follow-up with no elapsed time is no second opening payment.
-    Raises UnknownJobType, NoBillableUnits, NoTickets, TooManyTickets.
-    """
-    check_elapsed(kind, seconds)
-    units = billable_units(kind, seconds, in_pixels)
-    return quote_units(units, price_per_unit, pixels_per_unit, balance_wei, expected_value_wei)
-
-
-def check_elapsed(kind: str, seconds: Fraction | None) -> None:
-    """Whether time has passed since the last payment, where time is what is billed. Raises NoTickets."""
-    if seconds is not None and seconds <= 0 and kind in _OPENING_SECONDS:
-        raise NoTickets("no tickets")
 
 
 def quote_units(
     units: int, price_per_unit: int, pixels_per_unit: int, balance_wei: Fraction, expected_value_wei: Fraction
 ) -> Quote:
-    """The same for billable units that were counted before. Raises NoTickets, TooManyTickets."""
+    """Price one payment at the session's initial price against its running balance.
+
+    `expected_value_wei` is that of one ticket. Raises NoTickets, TooManyTickets.
+    """
     fee = fee_wei(units, price_per_unit, pixels_per_unit)
     (owned, part), (due, share) = balance_wei.as_integer_ratio(), fee.as_integer_ratio()
     value, whole = expected_value_wei.as_integer_ratio()
@@ -92,7 +67,16 @@ def quote_units(
     signed_wei = tickets * value
     left = (signed_wei * share - due * whole) * part + owned * whole * share
     balance_after = Fraction(left, whole * share * part)
-    return Quote(units, fee, tickets, expected_value_wei, -(-signed_wei // whole), balance_after)
+    return Quote(units, fee, tickets, -(-signed_wei // whole), balance_after)
+
+
+def check_elapsed(kind: str, seconds: Fraction | None) -> None:
+    """Whether time has passed since the last payment, where time is what is billed. Raises NoTickets.
+
+    A follow-up without elapsed time is no second opening payment.
+    """
+    if seconds is not None and seconds <= 0 and kind in _OPENING_SECONDS:
+        raise NoTickets("no tickets")
 
 
 def billable_units(kind: str, seconds: Fraction | None, in_pixels: int) -> int:
@@ -121,13 +105,11 @@ def fee_wei(units: int, price_per_unit: int, pixels_per_unit: int) -> Fraction:
     return Fraction(units * price_per_unit, pixels_per_unit)
 
 
-def ticket_count(balance: Fraction, fee: Fraction, expected_value: Fraction) -> int:
-    """Tickets that lift `balance` to the fee and to one ticket's worth; 0 when it is there already."""
-    return _count(*balance.as_integer_ratio(), *fee.as_integer_ratio(), *expected_value.as_integer_ratio())
-
-
 def _count(owned: int, part: int, due: int, share: int, value: int, whole: int) -> int:
-    """The same of fractions in pairs: integers over one denominator; a Fraction would be reduced at every step."""
+    """Tickets that lift a balance to the fee and to one ticket's worth; 0 when it is there already.
+
+    Balance, fee and worth come in pairs: integers over one denominator; a Fraction would be reduced at every step.
+    """
     if value == 0:
         return 0
     covered = value * share

@@ -73,7 +73,7 @@ def _sign(vector: dict[str, Any], now_ns: int) -> Answer:
     _check_first_ticket(offer.ticket_params, config)
 
     seconds = _seconds_since(session.last_update_ns, now_ns)
-    quotes.billable_units(request.kind, seconds, request.in_pixels)
+    units = quotes.billable_units(request.kind, seconds, request.in_pixels)
     request_ceiling = ceilings.parse_max_price(request.max_price, request.kind)
     initial = session.initial_price() if request.state else None
     configured = Fraction(config["maxPricePerUnit"]) if config["maxPricePerUnit"] else None
@@ -85,14 +85,13 @@ def _sign(vector: dict[str, Any], now_ns: int) -> Answer:
             (ceilings.INITIAL_CEILING, initial),
         ],
     )
-    quote = quotes.quote(
-        kind=request.kind,
-        seconds=seconds,
-        in_pixels=request.in_pixels,
-        price_per_unit=session.initial_price_per_unit,
-        pixels_per_unit=session.initial_pixels_per_unit,
-        balance_wei=session.balance_wei,
-        expected_value_wei=tickets.expected_value(offer.ticket_params.face_value, offer.ticket_params.win_prob),
+    quotes.check_elapsed(request.kind, seconds)
+    quote = quotes.quote_units(
+        units,
+        session.initial_price_per_unit,
+        session.initial_pixels_per_unit,
+        session.balance_wei,
+        tickets.expected_value(offer.ticket_params.face_value, offer.ticket_params.win_prob),
     )
     ceilings.check_price_growth(
         offer.price(), Fraction(session.initial_price_per_unit, session.initial_pixels_per_unit)
