@@ -1,4 +1,4 @@
-"""Our bank in tests: two people of finance, wishes to transfer, lines of the statement, and payouts."""
+"""Our bank in tests: two people of finance, a payer and its wishes, lines of the statement, and payouts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +19,7 @@ TODAY = timezone.now().date()
 @pytest.fixture(autouse=True)
 def _our_bank(settings: Any) -> Iterator[None]:
     settings.BANK_ACCOUNT = {"Account holder": "Clearinghouse Inc", "IBAN": "DE02 1203 0000 0000 2020 51"}
+    settings.STAFF_MFA_REQUIRED = False
     approvals.kinds.cache_clear()
     yield
     approvals.kinds.cache_clear()
@@ -32,6 +33,11 @@ def anna() -> User:
 @pytest.fixture
 def bert() -> User:
     return builders.staff("finance")
+
+
+@pytest.fixture
+def payer() -> Customer:
+    return builders.customer("Big Corp")
 
 
 def wish(payer: Customer, amount_cents: int = 500_000, **more: Any) -> BankTransfer:

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from django.conf import settings
 
 _CHUNK = 65_536
 
@@ -103,9 +105,16 @@ def _closing(*ends: socket.socket) -> Iterator[None]:
         end.close()
 
 
+def database_address() -> tuple[str, int]:
+    """Where the tests' own database listens."""
+    given: dict[str, Any] = settings.DATABASES["default"]
+    return given["HOST"], int(given["PORT"])
+
+
 @contextmanager
-def held_line(upstream: tuple[str, int]) -> Iterator[HeldLine]:
-    line = HeldLine(upstream)
+def held_line(upstream: tuple[str, int] | None = None) -> Iterator[HeldLine]:
+    """To the tests' own database, or to another place."""
+    line = HeldLine(upstream or database_address())
     threading.Thread(target=line.serve, daemon=True).start()
     try:
         yield line

@@ -1,6 +1,5 @@
 """Finance's pages about provider and bank, and the customer's about a transfer: what they show and whom they let in."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,29 +9,21 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import approvals
-from accounts.models import Approval, Customer
+from accounts.models import Approval, Customer, User
 from billing import bank_transfers
 from billing.models import BalanceTransaction, BankLine, BankTransfer, StripeEvent, TieOut, Wallet
 from tests import builders
-from tests.bank_stage import payout
+from tests.bank_stage import _our_bank, anna, bert, payer, payout
+
+__all__ = ["_our_bank", "anna", "bert", "payer"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TODAY = timezone.now().date()
 
 
 @pytest.fixture(autouse=True)
-def _our_bank(settings: Any) -> Iterator[None]:
-    settings.STAFF_MFA_REQUIRED = False
+def _no_queue(settings: Any) -> None:
     settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
-    settings.BANK_ACCOUNT = {"Account holder": "Clearinghouse Inc", "IBAN": "DE02 1203 0000 0000 2020 51"}
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Big Corp")
 
 
 def movement(id: str, net_cents: int, *, age: timedelta = timedelta(hours=3)) -> BalanceTransaction:
@@ -87,7 +78,7 @@ def test_the_provider_page_tells_what_differs_with_its_age_and_gives_the_file(cl
 
 
 def test_a_transfer_goes_from_the_customer_s_form_to_the_credit_through_the_pages(
-    client: Client, payer: Customer
+    client: Client, payer: Customer, anna: User, bert: User
 ) -> None:
     client.force_login(payer.members.get())
     form = client.get("/wallet/bank-transfers/").context["form"]
@@ -104,7 +95,6 @@ def test_a_transfer_goes_from_the_customer_s_form_to_the_credit_through_the_page
     client.force_login(builders.customer("Other").members.get())
     assert client.get(f"/wallet/bank-transfers/{transfer.pk}/").status_code == 404
 
-    anna, bert = builders.staff("finance"), builders.staff("finance")
     client.force_login(anna)
     text = f"date,amount,currency,reference,counterparty\n{TODAY},12500.00,USD,{transfer.reference},BIG CORP\n"
     for expected in ("1 new line.", "0 new lines. 1 were known already."):

@@ -1,7 +1,6 @@
 """What came by bank transfer goes back by hand: two people agree, the books have it once, tax and all."""
 
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,35 +18,18 @@ from billing.exports import general_ledger, statement_csv
 from billing.models import Document, Journal, Refund, RefundPart, TopUp, Wallet, WalletEntry
 from tests import builders
 from tests.acting import acting_as
-from tests.bank_stage import credited, line, wish
+from tests.bank_stage import _our_bank, anna, bert, credited, line, payer, wish
 from tests.provider_stage import booked_well
+
+__all__ = ["_our_bank", "anna", "bert", "payer"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NANO = 10**9
 
 
 @pytest.fixture(autouse=True)
-def _our_bank(settings: Any) -> Iterator[None]:
-    settings.BANK_ACCOUNT = {"Account holder": "Clearinghouse Inc", "IBAN": "DE02 1203 0000 0000 2020 51"}
-    settings.STAFF_MFA_REQUIRED, settings.SELLER_EMAIL = False, "help@example.com"
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
-
-
-@pytest.fixture
-def anna() -> User:
-    return builders.staff("finance")
-
-
-@pytest.fixture
-def bert() -> User:
-    return builders.staff("finance")
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Big Corp")
+def _our_address(settings: Any) -> None:
+    settings.SELLER_EMAIL = "help@example.com"
 
 
 def arrived(payer: Customer, anna: User, bert: User, *, net_cents: int = 100_000, tax_cents: int = 0) -> TopUp:

@@ -14,17 +14,12 @@ from accounts.models import Approval, AuditEntry, Customer, User
 from billing import bank_transfers, documents, ledger, postings, topups
 from billing.models import BankTransfer, Document, TopUp, Wallet, WalletEntry
 from tests import builders
-from tests.bank_stage import _our_bank, anna, ask, bert, cents_on, credited, line, wallet_nano_usd, wish
+from tests.bank_stage import _our_bank, anna, ask, bert, cents_on, credited, line, payer, wallet_nano_usd, wish
 from tests.provider_stage import booked_well
 
-__all__ = ["_our_bank", "anna", "bert"]
+__all__ = ["_our_bank", "anna", "bert", "payer"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def payer() -> Customer:
-    return builders.customer("Big Corp")
 
 
 def test_a_transfer_is_asked_for_arrives_and_is_credited_by_two_people(payer: Customer, anna: User, bert: User) -> None:

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 import pytest
@@ -17,9 +18,10 @@ from django.conf import settings
 from django.db import connection, transaction
 
 import signing
+from accounts.models import Customer
 from tests import builders, size
 from tests.asked_payments import Account, commit
-from tests.held_line import held_line
+from tests.held_line import HeldLine, database_address, held_line
 from tests.signer_stage import COST, Answer, Client, Stage, execute, offer, price_of, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -115,9 +117,7 @@ def test_a_signer_without_a_right_that_payments_need_is_not_ready(stage: Stage, 
 
 
 def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_may_still_read() -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-    upstream = (server["HOST"], int(server["PORT"]))
-    with held_line(upstream) as line, running_signer(database_port=line.port) as stage:
+    with held_line() as line, running_signer(database_port=line.port) as stage:
         client, _ = stage.gateway(dollars_nano=10**12)
         probe = Client(stage.url, None)
 
@@ -129,7 +129,7 @@ def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_ma
         )
         assert becomes(probe, 503)
         assert client.pay(orchestrator=offer(), type="fixed").code == "database_unavailable"
-        line.upstream = upstream
+        line.upstream = database_address()
         assert becomes(probe, 200)
         assert client.pay(orchestrator=offer(), type="fixed").status == 200
 
@@ -138,11 +138,9 @@ def test_a_signer_whose_line_for_commits_cannot_be_had_is_not_ready_though_it_ma
 def test_payments_get_503_in_two_seconds_from_a_database_that_says_nothing_and_go_on_when_it_speaks(
     ended: bool,
 ) -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-    upstream = (server["HOST"], int(server["PORT"]))
     with (
         socket.create_server(("127.0.0.1", 0), backlog=64) as silent,
-        held_line(upstream) as line,
+        held_line() as line,
         running_signer(database_port=line.port) as stage,
     ):
         client, owner = stage.gateway(dollars_nano=10**12)
@@ -161,7 +159,7 @@ def test_payments_get_503_in_two_seconds_from_a_database_that_says_nothing_and_g
             answers = client.pay_all([{"orchestrator": offer(), "type": "fixed"} for _ in range(3)])
             assert time.monotonic() - asked_at < 2.5
             assert {answer.status for answer in answers} == {503}
-        line.upstream = upstream
+        line.upstream = database_address()
         line.let_others_pass()
         assert becomes(Client(stage.url, None), 200)
         paid = [client.pay(orchestrator=offer(), type="fixed").status for _ in range(5)]
@@ -169,21 +167,24 @@ def test_payments_get_503_in_two_seconds_from_a_database_that_says_nothing_and_g
         assert 6 <= len(rows(owner)) <= 9  # what was asked at last may have been committed
 
 
+@contextmanager
+def fresh_money(*, payments: int) -> Iterator[tuple[HeldLine, Client, Customer]]:
+    """A customer with money that is not aged, of which so many payments may reach one recipient; no other cap binds."""
+    unit = price_of(COST)
+    caps = dict.fromkeys(("customer_nano_usd", "pair_nano_usd", "new_recipient_nano_usd", "listed_nano_usd"), MANY)
+    caps |= {"recipient_nano_usd": payments * unit, "flagged_nano_usd": 0, "season_days": 0}
+    with held_line() as line, running_signer(database_port=line.port, FRESH_MONEY_CAPS=caps) as stage:
+        client, owner = stage.gateway(dollars_nano=0)
+        aged_at = datetime.now(UTC) + timedelta(days=14)
+        builders.credit(owner, 100 * unit, reference="test:fresh", aged_at=aged_at)
+        yield line, client, owner
+
+
 @pytest.mark.parametrize("held", ["answer", "question"][: size.of(1, full=2)])
 def test_room_that_a_commit_without_an_answer_took_comes_back_after_its_time_and_never_too_much(
     held: Literal["answer", "question"],
 ) -> None:
-    unit = price_of(COST)
-    caps = dict.fromkeys(("customer_nano_usd", "pair_nano_usd", "new_recipient_nano_usd", "listed_nano_usd"), MANY)
-    caps |= {"recipient_nano_usd": 4 * unit, "flagged_nano_usd": 0, "season_days": 0}
-    server: dict[str, Any] = settings.DATABASES["default"]
-    with (
-        held_line((server["HOST"], int(server["PORT"]))) as line,
-        running_signer(database_port=line.port, FRESH_MONEY_CAPS=caps) as stage,
-    ):
-        client, owner = stage.gateway(dollars_nano=0)
-        aged_at = datetime.now(UTC) + timedelta(days=14)
-        builders.credit(owner, 100 * unit, reference="test:fresh", aged_at=aged_at)
+    with fresh_money(payments=4) as (line, client, owner):
 
         def pay(asked: str) -> str:
             answer = client.pay(orchestrator=asked, type="fixed")
@@ -206,22 +207,12 @@ def test_room_that_a_commit_without_an_answer_took_comes_back_after_its_time_and
         was_committed = said.count("paid") == 2
         assert was_committed or held == "question"
         assert pay(doubtful) == ("paid" if was_committed else "velocity")
-        assert [row["fresh_nano_usd"] for row in rows(owner)] == [unit] * 4
+        assert [row["fresh_nano_usd"] for row in rows(owner)] == [price_of(COST)] * 4
 
 
 def test_what_left_while_an_answer_about_room_was_under_way_is_taken_off_it() -> None:
     """The answer was true when it was given; what this signer sent since then may not be in it."""
-    unit = price_of(COST)
-    caps = dict.fromkeys(("customer_nano_usd", "pair_nano_usd", "new_recipient_nano_usd", "listed_nano_usd"), MANY)
-    caps |= {"recipient_nano_usd": 6 * unit, "flagged_nano_usd": 0, "season_days": 0}
-    server: dict[str, Any] = settings.DATABASES["default"]
-    with (
-        held_line((server["HOST"], int(server["PORT"]))) as line,
-        running_signer(database_port=line.port, FRESH_MONEY_CAPS=caps) as stage,
-    ):
-        client, owner = stage.gateway(dollars_nano=0)
-        aged_at = datetime.now(UTC) + timedelta(days=14)
-        builders.credit(owner, 100 * unit, reference="test:fresh", aged_at=aged_at)
+    with fresh_money(payments=6) as (line, client, owner):
 
         def pay() -> Answer:
             return client.pay(orchestrator=offer(), type="fixed")
@@ -238,7 +229,7 @@ def test_what_left_while_an_answer_about_room_was_under_way_is_taken_off_it() ->
             assert answer.status in (200, 503)
             assert time.monotonic() < deadline
         assert answer.code == "velocity"
-        assert [row["fresh_nano_usd"] for row in rows(owner)] == [unit] * 6
+        assert [row["fresh_nano_usd"] for row in rows(owner)] == [price_of(COST)] * 6
 
 
 @pytest.mark.parametrize(
@@ -249,9 +240,8 @@ def test_who_comes_when_the_queue_is_full_is_told_at_once_and_those_in_it_are_an
 ) -> None:
     """One payment is on its way to the database, eight wait behind it, and there is room for no more."""
     monkeypatch.setattr(limit, most)
-    server: dict[str, Any] = settings.DATABASES["default"]
     with (
-        held_line((server["HOST"], int(server["PORT"]))) as line,
+        held_line() as line,
         running_signer(database_port=line.port) as stage,
         ThreadPoolExecutor(21) as pool,
     ):

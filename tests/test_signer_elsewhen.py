@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import pytest
-from django.conf import settings
 
 from signing.models import SignerSession
 from signing.pm.orchestrator_info import parse_orchestrator_info
@@ -70,10 +69,9 @@ def test_sessions_go_on_over_every_step_of_a_change_of_the_sealing_key() -> None
 def test_a_request_that_is_still_being_committed_elsewhere_gets_one_answer_at_both(
     what: Literal["question", "answer"], is_new: bool
 ) -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
     chain = HeldChain()
     with (
-        held_line((server["HOST"], int(server["PORT"]))) as line,
+        held_line() as line,
         running_signer(chain, database_port=line.port) as slow,
         running_signer(chain) as quick,
         ThreadPoolExecutor(1) as pool,

@@ -20,7 +20,7 @@ from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.fresh_money import Caps, FreshMoney
 from signing.signer.outages import reason
 from signing.signer.recipients import Recipients
-from tests.held_line import HeldLine, held_line
+from tests.held_line import HeldLine, database_address, held_line
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ECHO = b"SELECT $1::text"
@@ -121,8 +121,6 @@ def test_a_connection_that_was_ended_is_made_anew_and_nobody_gets_another_one_s_
 
 @pytest.mark.parametrize("what", ["question", "answer"])
 def test_a_silent_line_is_told_within_two_seconds_and_its_late_answer_is_nobody_s(what: Any) -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-
     async def silence(database: Database, line: HeldLine) -> None:
         assert await database.ask(ECHO, "first") == b"first"
         line.hold(what, b"a mark")
@@ -131,13 +129,11 @@ def test_a_silent_line_is_told_within_two_seconds_and_its_late_answer_is_nobody_
         for _ in range(20):
             assert await database.ask(ECHO, "another") == b"another"
 
-    with held_line((server["HOST"], int(server["PORT"]))) as line:
+    with held_line() as line:
         with_a_database(lambda database: silence(database, line), port=line.port)
 
 
 def test_a_connection_that_falls_silent_while_it_begins_is_given_up_for_another_one() -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-
     async def story(database: Database, line: HeldLine) -> None:
         number = await number_of(database)
         silent = line.hold("question", b"statement_timeout")
@@ -156,7 +152,7 @@ def test_a_connection_that_falls_silent_while_it_begins_is_given_up_for_another_
         assert await database.ask(b"SELECT current_setting('statement_timeout')") == b"1500ms"
         assert await database.ask(b"SELECT current_setting('lock_timeout')") == b"250ms"
 
-    with held_line((server["HOST"], int(server["PORT"]))) as line:
+    with held_line() as line:
         with_a_database(lambda database: story(database, line), port=line.port)
 
 
@@ -188,9 +184,6 @@ async def end_all(database: Database) -> None:
 def test_a_server_that_takes_connections_and_says_nothing_is_told_in_two_seconds_and_left_for_one_that_speaks(
     silent_at: str,
 ) -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-    upstream = (server["HOST"], int(server["PORT"]))
-
     async def story(database: Database, line: HeldLine, silent: tuple[str, int]) -> None:
         await becomes_available(database, 5)
         if silent_at == "once":
@@ -204,17 +197,15 @@ def test_a_server_that_takes_connections_and_says_nothing_is_told_in_two_seconds
                 *(unavailable(database.fetch("SELECT 1")) for _ in range(5)), unavailable(database.ask(ECHO, "away"))
             )
             assert max(told) < 2
-        line.upstream = upstream
+        line.upstream = database_address()
         line.let_others_pass()
         await becomes_available(database, 6)
 
-    with held_line(upstream) as line, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+    with held_line() as line, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
         with_a_database(lambda database: story(database, line, silent.getsockname()), port=line.port)
 
 
 def test_a_pool_whose_questions_went_unanswered_is_had_again_at_once() -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-
     async def story(database: Database, line: HeldLine) -> None:
         await becomes_available(database, 5)
         line.hold("answer", b"a mark")
@@ -226,7 +217,7 @@ def test_a_pool_whose_questions_went_unanswered_is_had_again_at_once() -> None:
         line.let_others_pass()
         await becomes_available(database, 1.5)
 
-    with held_line((server["HOST"], int(server["PORT"]))) as line:
+    with held_line() as line:
         with_a_database(lambda database: story(database, line), port=line.port)
 
 
@@ -236,8 +227,6 @@ def test_an_old_connection_is_replaced_beside_the_questions_and_kept_where_no_ot
     monkeypatch.setattr(line_module, "MOST_SECONDS_OF_A_CONNECTION", 0.3)
     monkeypatch.setattr(line_module, "_SECONDS_BETWEEN_RENEWALS", 0.3)
     monkeypatch.setattr(line_module, "_SECONDS_TO_FINISH", 0.2)
-    server: dict[str, Any] = settings.DATABASES["default"]
-    upstream = (server["HOST"], int(server["PORT"]))
 
     async def numbers(database: Database, seconds: float) -> set[int]:
         until, seen = time.monotonic() + seconds, set()
@@ -252,7 +241,7 @@ def test_an_old_connection_is_replaced_beside_the_questions_and_kept_where_no_ot
         await asyncio.sleep(0.5)
         kept = await numbers(database, 1)
         assert len(kept) == 1
-        line.upstream = upstream
+        line.upstream = database_address()
         assert len(await numbers(database, 2)) >= 3
         await asyncio.sleep(1)
         rows = await database.fetch(
@@ -261,7 +250,7 @@ def test_an_old_connection_is_replaced_beside_the_questions_and_kept_where_no_ot
         )
         assert rows == [(0,)]
 
-    with held_line(upstream) as line:
+    with held_line() as line:
         with_a_database(lambda database: story(database, line), port=line.port)
 
 
@@ -349,14 +338,12 @@ def test_a_database_that_turns_everybody_away_is_not_asked_at_once_again_by_ever
 
 
 def test_a_database_that_is_away_is_told_at_once_and_found_when_it_comes_back() -> None:
-    server: dict[str, Any] = settings.DATABASES["default"]
-    upstream = (server["HOST"], int(server["PORT"]))
     nowhere = held_line(("127.0.0.1", 1))
 
     async def story(database: Database, line: HeldLine) -> None:
         for _ in range(2):
             assert await unavailable(database.ask(ECHO, "away")) < 1
-        line.upstream = upstream
+        line.upstream = database_address()
         assert await database.ask(ECHO, "here") == b"here"
 
     with nowhere as line:

@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import IntegrityError, ProgrammingError, connection, transaction
 
 from accounts.models import ApiKey, AuditEntry, Customer
@@ -121,8 +120,7 @@ def test_a_session_lives_through_a_stop_of_all_signing_and_is_charged_once(stage
 
 def test_a_payment_whose_commit_was_slow_does_not_leave_after_a_stop() -> None:
     staff = builders.user()
-    server: dict[str, Any] = settings.DATABASES["default"]
-    with held_line((server["HOST"], int(server["PORT"]))) as line, running_signer(database_port=line.port) as stage:
+    with held_line() as line, running_signer(database_port=line.port) as stage:
         client, owner = stage.gateway(dollars_nano=CREDIT)
         asked: dict[str, Any] = {"orchestrator": offer(), "type": "fixed"}
         rand_hash = parse_orchestrator_info(b64decode(asked["orchestrator"])).ticket_params.recipient_rand_hash
@@ -144,8 +142,7 @@ def test_a_payment_whose_commit_was_slow_does_not_leave_after_a_stop() -> None:
 @pytest.mark.parametrize("is_new_offer", [False, True])
 def test_an_answer_given_again_does_not_leave_after_a_stop_either(is_new_offer: bool) -> None:
     staff = builders.user()
-    server: dict[str, Any] = settings.DATABASES["default"]
-    with held_line((server["HOST"], int(server["PORT"]))) as line, running_signer(database_port=line.port) as stage:
+    with held_line() as line, running_signer(database_port=line.port) as stage:
         client, owner = stage.gateway(dollars_nano=CREDIT)
         first = client.pay(orchestrator=offer(), type="fixed")
         asked: dict[str, Any] = {"orchestrator": offer(), "type": "fixed", "ManifestID": "m"}
