@@ -4,13 +4,12 @@ import uuid
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import approvals, people, roles
+from accounts import approvals, people, roles, second_person
 from accounts.access import StaffRequest, staff_required
 from accounts.models import Approval, User
 
@@ -37,22 +36,11 @@ def people_page(request: StaffRequest) -> HttpResponse:
     """POST asks for a role; a second person decides."""
     form = RoleForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        person: User = form.cleaned_data["email"]
-        try:
-            row = approvals.ask(
-                kind=people.GIVE,
-                payload=people.payload(person, form.cleaned_data["role"]),
-                reason=form.cleaned_data["reason"],
-                user=request.user,
-                once=form.cleaned_data["once"],
-            )
-        except approvals.NotAllowed:
-            raise PermissionDenied("roles.ask") from None
-        except approvals.NotPossible as error:
-            form.add_error(None, str(error))
-        else:
+        payload = people.payload(form.cleaned_data["email"], form.cleaned_data["role"])
+        asked = second_person.ask(request, form, kind=people.GIVE, payload=payload)
+        if asked:
             messages.success(request, "Asked. A second admin decides")
-            return redirect("approval", row.pk)
+            return redirect("approval", asked.pk)
     staff = [(person, people.roles_of(person)) for person in people.staff()]
     taking = _taking(request)
     context = {

@@ -5,18 +5,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import approvals
+from accounts import approvals, second_person
 from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval
 from billing import bank_refunds
 from billing.account_search import AccountForm, whose
-from billing.forms import cents_from_text
+from billing.forms import AmountField
 from billing.models import Refund
 
 _SHOWN = 50
@@ -26,21 +25,18 @@ class BankRefundForm(AccountForm):
     """Cleaned to the `payload` of its approval, with a `reason` and the form's own `once`."""
 
     once = forms.UUIDField(widget=forms.HiddenInput)
-    amount = forms.CharField(label="Amount", max_length=20)
+    amount = AmountField()
     reference = forms.CharField(label="Reference of the transfer", max_length=bank_refunds.LONGEST_REFERENCE)
     words = forms.CharField(label="Words for the customer", max_length=200, required=False)
     reason = forms.CharField(label="Why", max_length=200)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        cents = cents_from_text(cleaned.get("amount", ""))
-        if not cents:
-            self.add_error("amount", "Write an amount in dollars, such as 25 or 25.50.")
         if self.errors:
             return cleaned
         cleaned["payload"] = {
             "customer": cleaned["account"].pk,
-            "net_cents": cents,
+            "net_cents": cleaned["amount"],
             "reference": cleaned["reference"],
             "words": cleaned["words"],
         }
@@ -73,19 +69,11 @@ def bank_refund_ask(request: StaffRequest) -> HttpResponse:
     form = BankRefundForm(request.POST)
     if not form.is_valid():
         return _page(request, form=form)
-    try:
-        asked = approvals.ask(
-            kind=bank_refunds.KIND,
-            payload=form.cleaned_data["payload"],
-            reason=form.cleaned_data["reason"],
-            user=request.user,
-            customer=form.cleaned_data["account"],
-            once=str(form.cleaned_data["once"]),
-        )
-    except approvals.NotAllowed:
-        raise PermissionDenied from None
-    except approvals.NotPossible as error:
-        form.add_error(None, str(error))
+    given = form.cleaned_data
+    asked = second_person.ask(
+        request, form, kind=bank_refunds.KIND, payload=given["payload"], customer=given["account"]
+    )
+    if not asked:
         return _page(request, form=form)
     messages.success(request, "Asked. Send the money at the bank once a second person has approved it")
     return redirect("approval", asked.pk)
@@ -101,7 +89,7 @@ def _page(request: StaffRequest, *, form: BankRefundForm | None = None, **more: 
         "refunds": made.select_related("approval__decided_by")
         .prefetch_related("parts")
         .order_by("-created_at")[:_SHOWN],
-        "waiting": [(each, bank_refunds.describe(each.payload)) for each in waiting.order_by("pk")],
+        "waiting": waiting.select_related("customer").order_by("pk"),
         "may_ask": request.user.has_perm("bank_transfers.ask"),
         **more,
     }

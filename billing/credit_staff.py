@@ -5,18 +5,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import approvals
+from accounts import approvals, second_person
 from accounts.access import StaffRequest, need, staff_required
-from accounts.models import Approval
 from billing import approvable
 from billing.account_search import AccountForm, whose
-from billing.forms import cents_from_text
+from billing.forms import AmountField
 from billing.models import Grant
 from billing.money import NANO_USD_PER_CENT
 
@@ -32,7 +30,7 @@ class CreditForm(AccountForm):
         label="What",
         choices=[("grant", "Promotional credit"), ("credit", "Correction: credit"), ("take", "Correction: take")],
     )
-    amount = forms.CharField(label="Amount", max_length=20)
+    amount = AmountField()
     text = forms.CharField(label="Campaign, or words on the statement", max_length=80)
     priority = forms.ChoiceField(label="Used", choices=_PRIORITIES, initial="50")
     last_day = forms.DateField(label="Last day", required=False, widget=forms.DateInput(attrs={"type": "date"}))
@@ -40,12 +38,9 @@ class CreditForm(AccountForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        cents = cents_from_text(cleaned.get("amount", ""))
-        if not cents:
-            self.add_error("amount", "Write an amount in dollars, such as 25 or 25.50.")
-        if self.errors or not cents:
+        if self.errors:
             return cleaned
-        amount, last_day = cents * NANO_USD_PER_CENT, cleaned["last_day"]
+        amount, last_day = cleaned["amount"] * NANO_USD_PER_CENT, cleaned["last_day"]
         if cleaned["what"] == "grant":
             cleaned["kind"] = approvable.GRANT
             cleaned["payload"] = {
@@ -93,32 +88,17 @@ def credit_ask(request: StaffRequest) -> HttpResponse:
     form = CreditForm(request.POST)
     if not form.is_valid():
         return _page(request, form=form)
-    try:
-        approvals.ask(
-            kind=form.cleaned_data["kind"],
-            payload=form.cleaned_data["payload"],
-            reason=form.cleaned_data["reason"],
-            user=request.user,
-            customer=form.cleaned_data["account"],
-            once=str(form.cleaned_data["once"]),
-        )
-    except approvals.NotAllowed:
-        raise PermissionDenied from None
-    except approvals.NotPossible as error:
-        form.add_error(None, str(error))
+    given = form.cleaned_data
+    if not second_person.ask(request, form, kind=given["kind"], payload=given["payload"], customer=given["account"]):
         return _page(request, form=form)
     messages.success(request, "Asked. It is given once a second person has approved it")
     return redirect("credits")
 
 
 def _page(request: StaffRequest, *, form: CreditForm | None = None, **more: Any) -> HttpResponse:
-    waiting = Approval.objects.filter(kind__in=approvable.KINDS, status=Approval.Status.ASKED)
     context = {
         "form": form or CreditForm(initial={"once": uuid.uuid4(), "account": request.GET.get("account", "")}),
-        "waiting": [
-            (each, approvable.KINDS[each.kind].describe(each.payload))
-            for each in waiting.select_related("asked_by").order_by("id")
-        ],
+        "waiting": second_person.waiting(*approvable.KINDS),
         "grants": Grant.objects.filter(kind=Grant.Kind.PROMO).select_related("customer").order_by("-id")[:_SHOWN],
         "may_ask": request.user.has_perm("grants.ask"),
         **more,

@@ -31,6 +31,21 @@ def cents_from_text(text: str) -> int | None:
     return int(found[1].replace(",", "")) * 100 + int((found[2] or "").ljust(2, "0"))
 
 
+class AmountField(forms.CharField):
+    """An amount in dollars as it is typed, cleaned to whole cents; nothing is no amount."""
+
+    wrong = "Write an amount in dollars, such as 25 or 25.50."
+
+    def __init__(self) -> None:
+        super().__init__(label="Amount", max_length=20, error_messages={"required": self.wrong})
+
+    def clean(self, value: Any) -> int:
+        cents = cents_from_text(super().clean(value))
+        if not cents:
+            raise forms.ValidationError(self.wrong)
+        return cents
+
+
 class TopUpForm(forms.Form):
     """An amount to choose or to type, a currency, what to pay with, and the id under which this one wish is known."""
 
@@ -111,7 +126,7 @@ class AutoRechargeForm(forms.Form):
         for name in ("threshold", "amount", "cap"):
             cents = cents_from_text(cleaned.get(name, "") or "")
             if name in cleaned and cents is None:
-                self.add_error(name, "Write an amount in dollars, such as 25 or 25.50.")
+                self.add_error(name, AmountField.wrong)
             cleaned[f"{name}_cents"] = cents
         return cleaned
 

@@ -7,14 +7,13 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from accounts import approvals
+from accounts import second_person
 from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval
 from billing import fx, fx_approvals
@@ -66,14 +65,11 @@ def rates_page(request: StaffRequest) -> HttpResponse:
             messages.success(request, "Asked. It counts once a second person has approved it")
             return redirect("fx_rates")
     now = timezone.now()
-    waiting = Approval.objects.filter(kind=fx_approvals.RATE, status=Approval.Status.ASKED)
     context = {
         "form": form,
         "in_force": [(name, fx.latest(name, now=now), fx.fresh(name, now=now)) for name in settings.TOP_UP_CURRENCIES],
         "rates": FxRate.objects.select_related("recorded_by").order_by("-valid_from", "-id")[:_SHOWN],
-        "waiting": [
-            (row, fx_approvals.describe(row.payload)) for row in waiting.select_related("asked_by").order_by("id")
-        ],
+        "waiting": second_person.waiting(fx_approvals.RATE),
         "hours": settings.FX_MAX_AGE_HOURS,
         "source": settings.FX_SOURCE,
         "may_ask": request.user.has_perm("fx.ask"),
@@ -81,19 +77,6 @@ def rates_page(request: StaffRequest) -> HttpResponse:
     return render(request, "staff/rates.html", context, status=422 if form.errors else 200)
 
 
-def _ask(request: StaffRequest, form: RateForm) -> bool:
-    given = form.cleaned_data
-    try:
-        approvals.ask(
-            kind=fx_approvals.RATE,
-            payload={name: given[name] for name in ("currency", "nano_usd_per_cent", "source")},
-            reason=given["reason"],
-            user=request.user,
-            once=str(given["once"]),
-        )
-    except approvals.NotAllowed:
-        raise PermissionDenied from None
-    except approvals.NotPossible as error:
-        form.add_error(None, str(error))
-        return False
-    return True
+def _ask(request: StaffRequest, form: RateForm) -> Approval | None:
+    payload = {name: form.cleaned_data[name] for name in ("currency", "nano_usd_per_cent", "source")}
+    return second_person.ask(request, form, kind=fx_approvals.RATE, payload=payload)

@@ -19,7 +19,7 @@ from accounts.access import StaffRequest, need, staff_required
 from accounts.models import Approval, Customer, User
 from billing import bank_refunds, display, refund_approvals, refund_pages, refund_waits, refunds, tasks
 from billing.account_search import AccountForm, whose
-from billing.forms import cents_from_text
+from billing.forms import AmountField
 from billing.models import Refund
 from billing.money import NANO_USD_PER_CENT
 
@@ -36,25 +36,22 @@ class StaffRefundForm(AccountForm):
     """For which account, how much and why; cleaned to `amount_nano_usd` too."""
 
     refund = forms.UUIDField(widget=forms.HiddenInput)
-    amount = forms.CharField(label="Amount", max_length=20)
+    amount = AmountField()
     reason = forms.CharField(label="Words for the customer", max_length=200, required=False)
     why = forms.CharField(label="Why", max_length=200)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        customer = cleaned.get("account")
-        cents = cents_from_text(cleaned.get("amount", ""))
-        if not cents and "amount" not in self.errors:
-            self.add_error("amount", "Write an amount in dollars, such as 25 or 25.50.")
-        if customer and cents:
-            most = refunds.refundable_nano_usd(customer)
-            if cents * NANO_USD_PER_CENT > most:
-                by_bank = bank_refunds.left_cents(customer)
-                also = f" {display.cents_text(by_bank)} came by bank transfer: see By bank above." if by_bank else ""
-                self.add_error(
-                    "amount", f"At most {display.usd_text(most)} can go back to the cards of {customer.name}.{also}"
-                )
-            cleaned["amount_nano_usd"] = cents * NANO_USD_PER_CENT
+        if "account" not in cleaned or "amount" not in cleaned:
+            return cleaned
+        customer, most = cleaned["account"], refunds.refundable_nano_usd(cleaned["account"])
+        cleaned["amount_nano_usd"] = cleaned["amount"] * NANO_USD_PER_CENT
+        if cleaned["amount_nano_usd"] > most:
+            by_bank = bank_refunds.left_cents(customer)
+            also = f" {display.cents_text(by_bank)} came by bank transfer: see By bank above." if by_bank else ""
+            self.add_error(
+                "amount", f"At most {display.usd_text(most)} can go back to the cards of {customer.name}.{also}"
+            )
         return cleaned
 
 
@@ -92,9 +89,11 @@ def staff_refunds(request: StaffRequest) -> HttpResponse:
     form = StaffRefundForm(request.POST)
     if not form.is_valid():
         return _page(request, form=form, status=422)
-    amount: int = form.cleaned_data["amount_nano_usd"]
     payee: Customer = form.cleaned_data["account"]
-    return _page(request, form=form, amount=amount, ways=refund_pages.ways(payee, amount), payee=whose(payee))
+    amount = display.usd_text(form.cleaned_data["amount_nano_usd"])
+    ways = refund_pages.ways(payee, form.cleaned_data["amount_nano_usd"])
+    lines = [("Credit", amount), *((f"To {way.card}", way.amount) for way in ways)]
+    return _page(request, form=form, amount=amount, payee=whose(payee) if ways else None, lines=lines)
 
 
 @require_POST

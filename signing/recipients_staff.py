@@ -7,9 +7,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import approvals
+from accounts import approvals, second_person
 from accounts.access import StaffRequest, need, staff_required
-from accounts.models import Approval
 from signing import recipient_approvals, recipients
 from signing.models import RecipientRule
 from signing.recipients_forms import ReasonForm, RuleForm
@@ -112,12 +111,7 @@ def _page(
     context = {
         "standing": list(recipients.standing()[:_SHOWN]),
         "lifted": list(recipients.lifted(limit=_LIFTED)),
-        "waiting": [
-            (each, recipient_approvals.describe(each.payload))
-            for each in Approval.objects.filter(kind=recipient_approvals.KIND, status=Approval.Status.ASKED)
-            .select_related("asked_by")
-            .order_by("id")
-        ],
+        "waiting": second_person.waiting(recipient_approvals.KIND),
         "form": form,
         "asking": form if asking else None,
         "effect": EFFECTS[Standing(form.cleaned_data["standing"])] if asking else "",
