@@ -6,6 +6,9 @@ LOCAL_DIR ?= .local
 RUN := .venv/bin/python
 JOBS ?= 2
 
+# A demo and the tests start many processes: what Python compiled is kept for the next one, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo demo-reset test proof bench lint lock
 
 setup: .venv/installed

@@ -9,9 +9,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -132,16 +132,28 @@ class Client:
     key: str | None
 
     def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        return self.ask(method, path, body, headers)()
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Callable[[], Answer]:
+        """Sends a request; what is returned waits for its answer."""
         parts = urlsplit(self.url)
         line = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=15)
         authorization = {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
+
+        def answer() -> Answer:
+            with closing(line):
+                response = line.getresponse()
+                lower = {name.lower(): value for name, value in response.getheaders()}
+                return Answer(response.status, lower, response.read())
+
         try:
             line.request(method, path, body=body, headers={**authorization, **(headers or {})})
-            response = line.getresponse()
-            lower = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, lower, response.read())
-        finally:
+        except BaseException:
             line.close()
+            raise
+        return answer
 
     def pay(self, **members: Any) -> Answer:
         return self.request("POST", "/generate-live-payment", json.dumps(members).encode())

@@ -10,6 +10,9 @@ from clearinghouse.embedded import Postgres
 LOCAL_DIR = Path(tempfile.mkdtemp(prefix="clearinghouse-tests-"))
 os.environ["LOCAL_DIR"] = str(LOCAL_DIR)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
+# Tests start processes beside a gRPC server of their own. With its support for forks, gRPC polls on in a process that
+# is about to become another program and has closed its files already, and ends it.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 _server: Postgres | None = None
 
 if not os.environ.get("DATABASE_URL"):

@@ -73,17 +73,17 @@ def _chain_folder(world: World) -> Path:
 def test_whoever_was_heard_is_answered_before_the_signer_ends(world: World) -> None:
     with signer_process(world) as (process, url):
         client, owner = gateway(url)
-        requests = [{"orchestrator": world.offer(), "type": "fixed"} for _ in range(32)]
-        answers: list[Answer] = []
-        asking = threading.Thread(target=lambda: answers.extend(client.pay_all(requests)))
+        bodies = [json.dumps({"orchestrator": world.offer(), "type": "fixed"}).encode() for _ in range(32)]
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM billing_wallet FOR UPDATE")
-            asking.start()
-            time.sleep(0.1)
+            asked = [client.ask("POST", "/generate-live-payment", body) for body in bodies]
+            for _ in range(2):
+                # Who comes later is heard later: then all of them were.
+                assert client.request("GET", "/healthz").status == 200
             process.terminate()
             cursor.execute("COMMIT")
-        asking.join()
+        answers = [answer() for answer in asked]
         process.communicate(timeout=20)
         assert process.returncode == 0
         assert {answer.status for answer in answers} <= {200, 503}
