@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.management import call_command
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
@@ -65,6 +66,17 @@ def _books_can_be_cleared_between_tests() -> Iterable[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "execute_sql_flush", clear)
         patch.setattr("django.core.management.commands.flush.emit_post_migrate_signal", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_are_hashed_in_one_round() -> Iterable[None]:
+    """Nearly every story makes people, and production's million rounds for each would take most of the run's time.
+
+    Algorithm, format and check stay. That the product itself hashes with all rounds is seen in the whole trip.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PBKDF2PasswordHasher, "iterations", 1)
         yield
 
 

@@ -79,6 +79,9 @@ def test_from_sign_up_to_a_redeemed_ticket_and_a_statement(
     pay_in(page, web)
     api_key = create_key(page, web)
     customer = ask(books, "SELECT id FROM accounts_customer WHERE name = 'Newcomer Media'")
+    algorithm, rounds, *_ = ask(books, "SELECT password FROM accounts_user WHERE email = %s", EMAIL).split("$")
+    assert algorithm == "pbkdf2_sha256"
+    assert int(rounds) >= 600_000
 
     run_sdk_session(demo, orchestrator, api_key, books, customer)
 
