@@ -17,6 +17,8 @@ from tests import edges, stage
 
 if TYPE_CHECKING:  # models can be imported only once Django is set up
     from accounts.models import Customer
+    from sandbox.chain.client import SandboxChain
+    from tests.signer_stage import Stage
 
 LONGEST = {
     "test_whole_trip.py",
@@ -123,6 +125,31 @@ def psp(live_server: LiveServer, tmp_path: Path, settings: Any) -> Iterator[Psp]
     from tests import money_back
 
     with money_back.provider(tmp_path, live_server.url, settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _quiet_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SandboxChain"]:
+    from tests import chain_cast
+
+    with chain_cast.quiet_chain(tmp_path_factory.mktemp("chain")) as chain:
+        yield chain
+
+
+@pytest.fixture
+def sandbox(_quiet_chain: "SandboxChain") -> Iterator["SandboxChain"]:
+    """A chain that moves only when it is told to; started once, and after each test what it was before."""
+    snapshot = _quiet_chain.rpc("evm_snapshot")
+    yield _quiet_chain
+    _quiet_chain.rpc("evm_revert", snapshot)
+
+
+@pytest.fixture(name="stage")
+def _signer_stage() -> Iterator["Stage"]:
+    """A running signer, with a chain that the test holds still."""
+    from tests.signer_stage import running_signer
+
+    with running_signer() as running:
         yield running
 
 

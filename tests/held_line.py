@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import psycopg
 from django.conf import settings
 
 _CHUNK = 65_536
@@ -120,3 +121,11 @@ def held_line(upstream: tuple[str, int] | None = None) -> Iterator[HeldLine]:
         yield line
     finally:
         line.close()
+
+
+def database_line() -> psycopg.Connection[Any]:
+    """A connection of the test's own, beside those of the product."""
+    given: dict[str, Any] = settings.DATABASES["default"]
+    return psycopg.connect(
+        dbname=given["NAME"], user=given["USER"], password=given["PASSWORD"], host=given["HOST"], port=given["PORT"]
+    )

@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,6 @@ TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "compatibility.md"
 CREDIT = 10**11
 CLIENT_GIVES_UP_SECONDS = 5
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with running_signer() as running:
-        yield running
 
 
 def segment_of(answer: Answer) -> pb.SegData:

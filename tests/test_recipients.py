@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,7 +17,7 @@ from signing import recipients
 from signing.models import RecipientRule
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.signer_stage import RECIPIENT, Stage, offer, running_signer
+from tests.signer_stage import RECIPIENT, Stage, offer
 
 pytestmark = pytest.mark.usefixtures("static_files")
 ADDRESS = "0x" + "aB" * 20
@@ -28,12 +27,6 @@ PAID = "0x" + RECIPIENT.hex()
 @pytest.fixture(autouse=True)
 def _no_second_factor(settings: Settings) -> None:
     settings.STAFF_MFA_REQUIRED = False
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with running_signer() as running:
-        yield running
 
 
 def browser_of(user: User) -> Browser:

@@ -1,41 +1,27 @@
 """Several sender keys: a customer stays with one, the newest takes the new ones, and a move ends old sessions."""
 
-import io
-import json
-import stat
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connection
-from eth_account import Account
-from pytest_django import Settings
 
 from accounts.models import AuditEntry
-from clearinghouse import environment
-from clearinghouse.environment import SettingError
 from signing import sender_keys
-from signing.models import SenderKey, SenderPin
+from signing.models import SenderPin
 from signing.pm.ceilings import SenderFunds
-from signing.signer.keyring import open_keys
-from signing.signer.keystore import Keystore, KeystoreUnusable, SigningKey, open_keystore
+from signing.signer.keystore import SigningKey
 from signing.signer.web3signer import Web3Signer
-from tests import builders, chain_cast, standin_web3signer
-from tests.signer_stage import ETHER, KEY, Client, HeldChain, Stage, check_tickets, execute, offer, rows, running_signer
+from tests import builders, standin_web3signer
+from tests.sender_cast import FIRST, SECOND, THIRD, text_of
+from tests.signer_stage import ETHER, Client, HeldChain, Stage, check_tickets, offer, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
-FIRST, SECOND, THIRD = Keystore(KEY), Keystore(b"\x5e" * 32), Keystore(b"\x3d" * 32)
 FUNDS = SenderFunds(deposit_wei=ETHER, reserve_wei=ETHER, withdraw_round=0)
-
-
-def text_of(key: SigningKey) -> str:
-    return "0x" + key.address.hex()
 
 
 @contextmanager
@@ -63,9 +49,6 @@ def until(holds: Any) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-# -- Which key signs ---------------------------------------------------------------------------------------------------
 
 
 def test_without_rows_the_first_key_signs_for_everybody() -> None:
@@ -194,9 +177,6 @@ def test_a_local_and_a_remote_key_serve_side_by_side() -> None:
         asking.join()
 
 
-# -- A move ------------------------------------------------------------------------------------------------------------
-
-
 def test_a_moved_customer_starts_again_and_is_charged_once_for_everything() -> None:
     with signer_of(FIRST, SECOND) as here, signer_of(FIRST, SECOND, chain=here.chain) as there:
         client, owner = here.gateway()
@@ -243,205 +223,6 @@ def test_a_move_is_written_down_and_goes_to_registered_keys_only() -> None:
     sender_keys.move(owner, to=SECOND.checksum_address.upper().replace("0X", "0x"))
     entry = AuditEntry.objects.get(action="sender_key.customer_moved")
     assert (entry.customer, entry.after) == (owner, {"sender": text_of(SECOND)})
-
-
-# -- The command -------------------------------------------------------------------------------------------------------
-
-
-def run(*arguments: str, stdin: str = "") -> str:
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.StringIO(stdin))
-        patch.setenv("ETH_ACCOUNT_KDF", "pbkdf2")
-        call_command("sender_key", *arguments, stdout=out)
-    return out.getvalue()
-
-
-def line(output: str, name: str) -> str:
-    return next(text.partition(": ")[2] for text in output.splitlines() if text.startswith(name + ": "))
-
-
-def test_a_created_key_opens_with_its_files_and_nobody_else_reads_them(tmp_path: Path) -> None:
-    told = run("create", str(tmp_path / "keys"), "--label", "first")
-    keystore_file, password_file = Path(line(told, "keystore")), Path(line(told, "password"))
-    key = open_keystore(keystore_file, password_file, expected_address=line(told, "address"))
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (keystore_file, password_file)} == {0o600}
-    assert stat.S_IMODE(keystore_file.parent.stat().st_mode) == 0o700
-    assert password_file.read_text() not in told
-    row = SenderKey.objects.get()
-    assert (row.address, row.label, row.active) == (text_of(key), "first", True)
-    second = run("create", str(tmp_path / "keys"))
-    assert "takes no customers yet" in second
-    assert [row.takes_new for row in sender_keys.listed()] == [False, True]
-
-
-@pytest.mark.parametrize("spelling", ["{}", "0x{}", "{}\n", "  0x{}\r\n"])
-def test_a_key_is_imported_from_stdin(tmp_path: Path, spelling: str) -> None:
-    told = run("import", str(tmp_path), stdin=spelling.format(KEY.hex()))
-    key = open_keystore(Path(line(told, "keystore")), Path(line(told, "password")), expected_address="")
-    assert key.address == FIRST.address
-    assert line(told, "address") == FIRST.checksum_address
-    assert KEY.hex() not in told
-
-
-def test_a_key_is_imported_from_another_keystore(tmp_path: Path) -> None:
-    (tmp_path / "old").write_text(json.dumps(Account.encrypt(KEY, "sesame", kdf="pbkdf2", iterations=10)))
-    (tmp_path / "sesame").write_text("sesame\n")
-    told = run(
-        "import",
-        str(tmp_path / "new"),
-        "--keystore",
-        str(tmp_path / "old"),
-        "--password-file",
-        str(tmp_path / "sesame"),
-    )
-    assert line(told, "address") == FIRST.checksum_address
-    assert Path(line(told, "password")).read_text() != "sesame"
-    with pytest.raises(CommandError, match="password-file"):
-        run("import", str(tmp_path / "new"), "--keystore", str(tmp_path / "old"))
-
-
-@pytest.mark.parametrize("given", ["", "xyz", KEY.hex()[:-2], KEY.hex() + "00", "00" * 32, "ff" * 32])
-def test_what_is_no_key_is_refused_without_being_quoted(tmp_path: Path, given: str) -> None:
-    with pytest.raises(CommandError) as refused:
-        run("import", str(tmp_path), stdin=given)
-    assert not given or given not in str(refused.value)
-    assert refused.value.__cause__ is None
-    assert not list(tmp_path.iterdir())
-    assert not SenderKey.objects.exists()
-
-
-def test_an_import_never_replaces_a_file(tmp_path: Path) -> None:
-    told = run("import", str(tmp_path), stdin=KEY.hex())
-    kept = {path: path.read_text() for path in tmp_path.iterdir()}
-    with pytest.raises(CommandError, match="exists already"):
-        run("import", str(tmp_path), stdin=KEY.hex())
-    assert {path: path.read_text() for path in tmp_path.iterdir()} == kept
-    Path(line(told, "keystore")).unlink()
-    with pytest.raises(CommandError, match="exists already"):
-        run("import", str(tmp_path), stdin=KEY.hex())
-
-
-def test_the_configured_sender_has_a_row_as_soon_as_there_is_another(tmp_path: Path, settings: Settings) -> None:
-    settings.SENDER_ADDRESS = FIRST.checksum_address
-    told = run("register", SECOND.checksum_address, "--label", "behind the HSM")
-    assert "rotate" in told
-    assert [(row.key.address, row.takes_new) for row in sender_keys.listed()] == [
-        (text_of(SECOND), False),
-        (text_of(FIRST), True),
-    ]
-    assert sender_keys.ours() == [text_of(FIRST), text_of(SECOND)]
-    run("register", SECOND.checksum_address)
-    assert SenderKey.objects.count() == 2
-    listed = run("list").splitlines()
-    assert listed[0].startswith(SECOND.checksum_address)
-    assert "new customers" in listed[1]
-
-
-def test_customers_are_moved_one_by_one_or_all_together() -> None:
-    for key in (FIRST, SECOND):
-        run("register", key.checksum_address)
-    owners = [builders.customer() for _ in range(3)]
-    for owner in owners:
-        execute("INSERT INTO signing_senderpin (customer_id, address) VALUES (%s, %s)", owner.pk, text_of(FIRST))
-    told = run("move", "--customer", str(owners[0].pk), "--to", SECOND.checksum_address)
-    assert "moved: 1" in told
-    assert "sender_changed" in told
-    assert "moved: 0" in run("move", "--customer", str(owners[0].pk), "--to", SECOND.checksum_address)
-    assert "moved: 2" in run("move", "--from", FIRST.checksum_address, "--to", SECOND.checksum_address)
-    assert set(SenderPin.objects.values_list("address", flat=True)) == {text_of(SECOND)}
-    with pytest.raises(CommandError, match="no customer"):
-        run("move", "--customer", "999999", "--to", SECOND.checksum_address)
-    with pytest.raises(CommandError, match="no registered"):
-        run("move", "--customer", str(owners[0].pk), "--to", THIRD.checksum_address)
-
-
-def test_the_last_key_for_new_customers_cannot_be_retired() -> None:
-    run("register", FIRST.checksum_address)
-    with pytest.raises(CommandError, match="only active"):
-        run("retire", FIRST.checksum_address)
-    run("register", SECOND.checksum_address)
-    run("rotate", SECOND.checksum_address, "--unchecked")
-    run("retire", FIRST.checksum_address)
-    assert [row.takes_new for row in sender_keys.listed()] == [True, False]
-    for step in ("retire", "rotate"):
-        with pytest.raises(CommandError):
-            run(step, THIRD.checksum_address, *(["--unchecked"] if step == "rotate" else []))
-
-
-def test_a_key_without_deposit_gets_no_customers(tmp_path: Path, settings: Settings) -> None:
-    with chain_cast.quiet_chain(tmp_path) as sandbox:
-        chain_cast.point_at(settings, sandbox)
-        run("register", SECOND.checksum_address)
-        with pytest.raises(CommandError, match="no deposit or no reserve"):
-            run("rotate", SECOND.checksum_address)
-        chain_cast.fund(sandbox, deposit=1, reserve=1, sender=SECOND.checksum_address)
-        assert SECOND.checksum_address in run("rotate", SECOND.checksum_address)
-    with pytest.raises(CommandError, match="cannot be read"):
-        run("rotate", SECOND.checksum_address)
-
-
-# -- What a process opens ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three keystores that open quickly, each with a password of its own."""
-    for secret in (KEY, b"\x5e" * 32, b"\x3d" * 32):
-        name, password = text_of(Keystore(secret)), f"sesame {secret[0]}"
-        wallet = Account.encrypt(secret, password, kdf="pbkdf2", iterations=10)
-        (tmp_path / f"{name}.json").write_text(json.dumps(wallet))
-        (tmp_path / f"{name}.password").write_text(password)
-    return tmp_path
-
-
-def opened(monkeypatch: pytest.MonkeyPatch, files: str, passwords: str, expected: str) -> list[SigningKey]:
-    monkeypatch.setenv("SENDER_KEYSTORE_FILE", files)
-    monkeypatch.setenv("SENDER_KEYSTORE_PASSWORD_FILE", passwords)
-    return open_keys(
-        environment.files("SENDER_KEYSTORE_FILE", "*.json"),
-        environment.files("SENDER_KEYSTORE_PASSWORD_FILE", "*.password"),
-        web3signer_url="",
-        expected_address=expected,
-    )
-
-
-def test_a_folder_or_a_list_of_keystores_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    both = opened(monkeypatch, str(folder), str(folder), SECOND.checksum_address)
-    assert both[0].address == SECOND.address
-    assert {key.address for key in both} == {FIRST.address, SECOND.address, THIRD.address}
-    names = [text_of(key) for key in (THIRD, FIRST)]
-    files = ",".join(f"{folder}/{name}.json" for name in names)
-    passwords = ", ".join(f"{folder}/{name}.password" for name in names)
-    listed = opened(monkeypatch, files, passwords, THIRD.checksum_address)
-    assert [key.address for key in listed] == [THIRD.address, FIRST.address]
-    only = opened(monkeypatch, f"{folder}/{names[1]}.json", f"{folder}/{names[1]}.password", "")
-    assert [key.address for key in only] == [FIRST.address]
-
-
-def test_keys_that_cannot_be_told_apart_stop_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KeystoreUnusable, match="SENDER_ADDRESS must say which"):
-        opened(monkeypatch, str(folder), str(folder), "")
-    with pytest.raises(KeystoreUnusable, match="None of the 3 sender keys"):
-        opened(monkeypatch, str(folder), str(folder), "0x" + "11" * 20)
-    for name in ("a", "b"):
-        (folder / name).write_text("password")
-    with pytest.raises(KeystoreUnusable, match="one password file or as many"):
-        opened(monkeypatch, str(folder), f"{folder}/a,{folder}/b", FIRST.checksum_address)
-    (folder / "empty").mkdir()
-    with pytest.raises(SettingError, match="a folder without"):
-        opened(monkeypatch, str(folder / "empty"), str(folder), "")
-
-
-def test_a_key_that_is_here_and_behind_the_web3signer_is_used_from_here(folder: Path) -> None:
-    with standin_web3signer.running(KEY) as server:
-        name = text_of(FIRST)
-        here, *others = open_keys(
-            [folder / f"{name}.json"], [folder / f"{name}.password"], web3signer_url=server.url, expected_address=name
-        )
-        assert (here.is_local, others) == (True, [])
-        (remote,) = open_keys([], [], web3signer_url=server.url, expected_address="")
-        assert (remote.is_local, remote.address) == (False, FIRST.address)
 
 
 def test_a_pin_is_decided_once() -> None:

@@ -1,14 +1,11 @@
 """A sender that comes later, with a deposit of its own: its books open beside the first one's, and all add up."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
 from accounts.models import Customer
-from billing import check_books as billing_books
-from billing import ledger
 from billing.models import Journal
 from sandbox.chain.client import SandboxChain
 from signing import sender_keys
@@ -16,53 +13,23 @@ from signing.chain import indexer
 from signing.chain.ethereum import Chain
 from signing.chain.view import read_roster, read_view
 from signing.models import ChainCursor, ChainSnapshot, Redemption
-from signing.signer.keystore import Keystore
-from signing.treasury import check_books, funding
+from signing.treasury import funding
 from tests import builders, chain_cast
 from tests.chain_cast import ETHER
+from tests.indexer_stage import MILLI, assert_sound, open_books, settle, wei
+from tests.sender_cast import SECOND, text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SECOND = Keystore(b"\x5e" * 32)
-ADDRESS = "0x" + SECOND.address.hex()
-MILLI = ETHER // 1_000
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxChain]:
-    folder: Path = tmp_path_factory.mktemp("chain")
-    with chain_cast.quiet_chain(folder) as chain:
-        yield chain
+ADDRESS = text_of(SECOND)
 
 
 @pytest.fixture
 def chain(sandbox: SandboxChain, settings: Settings) -> Iterator[Chain]:
     """Books that are open for the first sender, and a second one that has a deposit nobody told us of."""
-    chain_cast.point_at(settings, sandbox)
-    snapshot = sandbox.rpc("evm_snapshot")
     chain_cast.fund(sandbox, deposit=ETHER, reserve=ETHER)
     chain_cast.fund(sandbox, deposit=2 * ETHER, reserve=3 * ETHER, role="faucet", sender=SECOND.checksum_address)
-    sandbox.set_price(3_000)
-    chain_cast.finalise(sandbox)
-    connected = chain_cast.connected(sandbox)
-    assert indexer.index(connected).opened
-    yield connected
-    connected.close()
-    sandbox.rpc("evm_revert", snapshot)
-
-
-def settle(sandbox: SandboxChain, chain: Chain) -> None:
-    chain_cast.finalise(sandbox)
-    indexer.index(chain)
-    sound()
-
-
-def sound(**expected: int) -> None:
-    figures = {**billing_books.invariants(), **check_books.invariants()}
-    assert {name: figure for name, figure in figures.items() if figure} == expected
-
-
-def wei(number: int, party: str) -> int:
-    return ledger.balance(number, "ETH", party)
+    with open_books(sandbox, settings) as connected:
+        yield connected
 
 
 def kinds() -> list[str]:
@@ -73,7 +40,7 @@ def test_a_second_sender_brings_its_deposit_into_the_books_once(sandbox: Sandbox
     first = sandbox.accounts["sender"].address.lower()
     before = (wei(1310, first), wei(1320, first))
     sender_keys.register(SECOND.checksum_address)
-    sound()
+    assert_sound()
     assert indexer.index(chain).opened
     assert not indexer.index(chain).opened
     assert (wei(1310, ADDRESS), wei(1320, ADDRESS)) == (2 * ETHER, 3 * ETHER)
@@ -81,7 +48,7 @@ def test_a_second_sender_brings_its_deposit_into_the_books_once(sandbox: Sandbox
     assert kinds() == ["opening", "opening"]
     opening = ChainCursor.objects.get(name=f"opening:{chain.chain_id()}:{ADDRESS}")
     assert opening.block_number == ChainCursor.objects.get(name=f"booked:{chain.chain_id()}:{first}").block_number
-    sound()
+    assert_sound()
 
 
 def test_money_moved_to_it_before_and_after_is_booked_once(sandbox: SandboxChain, chain: Chain) -> None:

@@ -21,19 +21,14 @@ import signing
 from accounts.models import Customer
 from tests import builders, size
 from tests.asked_payments import Account, commit
-from tests.held_line import HeldLine, database_address, held_line
+from tests.held_line import HeldLine, database_address, database_line, held_line
+from tests.repeats_stage import opening
 from tests.signer_stage import COST, Answer, Client, Stage, execute, offer, price_of, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 COMMIT = Path(signing.__file__).parent / "sql" / "commit_payments.sql"
 COMMIT_FUNCTION = "FUNCTION signing_commit_payments(signing_asked_payment[], jsonb)"
 MANY = 10**15
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with running_signer() as running:
-        yield running
 
 
 def test_a_migration_that_makes_the_commit_anew_costs_running_signers_one_batch_asked_twice(
@@ -289,3 +284,31 @@ def test_a_signer_that_met_a_standby_finds_the_server_that_took_its_place(stage:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert len(rows(owner)) == 2
+
+
+def test_the_signer_finds_a_database_that_lost_its_connections(stage: Stage) -> None:
+    gateway, owner = stage.gateway()
+    assert gateway.pay(**opening()).status == 200
+    with database_line() as line:
+        line.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'clearinghouse-signer'"
+            " AND datname = current_database()"
+        )
+    deadline = time.monotonic() + 10
+    request = opening()
+    while (answer := gateway.pay(**request)).status != 200:
+        assert answer.status == 503
+        assert time.monotonic() < deadline
+    assert len(rows(owner)) == 2
+
+
+def test_a_signer_whose_clock_is_off_asks_the_database_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, owner = stage.gateway()
+    right = time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic_ns", lambda: right() + 60 * 10**9)
+    assert gateway.pay(**opening()).status == 200
+    with database_line() as line:
+        ahead = line.execute(
+            "SELECT last_update > clock_timestamp() FROM signing_session WHERE customer_id = %s", [owner.pk]
+        ).fetchone()
+    assert ahead == (False,)

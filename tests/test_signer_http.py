@@ -9,15 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from signing.models import SignerSession
-from tests.signer_stage import Client, Stage, offer, revoke, rows, running_signer, wallet
+from tests.signer_stage import Client, Stage, offer, revoke, rows, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with running_signer() as running:
-        yield running
 
 
 @pytest.fixture

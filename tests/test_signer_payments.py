@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -30,18 +29,11 @@ from tests.signer_stage import (
     offer,
     price_of,
     rows,
-    running_signer,
     wallet,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EV = Fraction(FACE_VALUE * WIN_PROB, MAX_UINT256)
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with running_signer() as running:
-        yield running
 
 
 def test_a_payment_is_charged_at_the_expected_value_that_was_signed(stage: Stage) -> None:

@@ -4,15 +4,12 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from accounts import holds
-from signing.models import RecipientRule
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256
 from tests import signer_stage
@@ -23,14 +20,12 @@ from tests.signer_stage import (
     ROUND,
     ROUND_HASH,
     Client,
-    HeldChain,
     Stage,
     offer,
     rows,
     running_signer,
     wallet,
 )
-from tests.vectors import load
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDIT = 10**10
@@ -266,10 +261,6 @@ def test_nothing_is_signed_while_the_chain_cannot_be_read(stage: Stage) -> None:
     assert len(rows(owner)) == 1
 
 
-def rule(recipient: bytes, standing: str) -> RecipientRule:
-    return RecipientRule.objects.create(address="0x" + recipient.hex(), standing=standing, reason="drill")
-
-
 def test_a_round_whose_hash_the_chain_does_not_tell_is_a_shortage_of_ours(stage: Stage) -> None:
     gateway, owner = stage.gateway()
     stage.chain.change(round_block_hashes={})
@@ -278,131 +269,8 @@ def test_a_round_whose_hash_the_chain_does_not_tell_is_a_shortage_of_ours(stage:
     assert rows(owner) == []
 
 
-def test_recipients_are_paid_as_the_policy_says() -> None:
-    listed, unlisted, blocked = b"\x21" * 20, b"\x22" * 20, b"\x23" * 20
-    chain = HeldChain(active_recipients=frozenset({listed, unlisted, blocked}))
-    rule(listed, "listed")
-    rule(blocked, "listed")
-    rule(blocked, "frozen")
-    statuses: dict[str, list[int]] = {}
-    for policy in ("registered", "listed", "any"):
-        with running_signer(chain, RECIPIENT_POLICY=policy) as stage:
-            gateway, _ = stage.gateway()
-            statuses[policy] = [
-                gateway.pay(orchestrator=offer(recipient=recipient), type="fixed").status
-                for recipient in (listed, unlisted, blocked, b"\x24" * 20)
-            ]
-    assert statuses == {
-        "registered": [200, 200, 403, 403],
-        "listed": [200, 403, 403, 403],
-        "any": [200, 200, 403, 200],
-    }
-
-
-def test_a_recipient_is_blocked_within_two_seconds(stage: Stage) -> None:
-    gateway, _ = stage.gateway()
-    assert gateway.pay(orchestrator=offer(), type="fixed").status == 200
-    rule(signer_stage.RECIPIENT, "frozen")
-    blocked_at = time.monotonic()
-    while (answer := gateway.pay(orchestrator=offer(), type="fixed")).status == 200:
-        assert time.monotonic() - blocked_at < 2
-        time.sleep(0.05)
-    assert answer.code == "recipient_frozen"
-
-
-def test_the_policy_any_takes_every_round() -> None:
-    with running_signer(RECIPIENT_POLICY="any") as stage:
-        gateway, _ = stage.gateway()
-        answer = gateway.pay(orchestrator=offer(creation=(7, b"\x01" * 32)), type="fixed")
-        assert answer.payment.expiration_params.creation_round == 7
-
-
 def test_a_configured_ceiling_holds_for_every_kind() -> None:
     with running_signer(MAX_PRICE_PER_UNIT=Fraction(500)) as stage:
         gateway, _ = stage.gateway()
         answers = [gateway.pay(orchestrator=offer(price=(price, 2)), type="fixed") for price in (1000, 1001)]
         assert [answer.status for answer in answers] == [200, 481]
-
-
-# -- The network's own signer, recorded
-
-# Of these the outcome is ours on purpose, or needs a state that our own key sealed.
-NOT_OVER_HTTP = {
-    "no reserve": 503,
-    "withdrawRound = round+1": 503,
-    "withdrawRound past": 503,
-    "totalEV 10 tickets (rounding pushes above)": 400,
-    "totalEV 11 tickets above maxTotalEV": 400,
-}
-OUR_SHORTAGE_TEXTS = ("no sender deposit", "max faceValue", "unable to validate sender", "no sender reserve")
-
-
-def recorded() -> list[dict[str, Any]]:
-    """The recordings of first requests; those that continue a session carry another signer's seal."""
-    found = []
-    for vector in load("signer_http"):
-        try:
-            members = json.loads(vector["requestText"])
-        except ValueError:
-            members = {}
-        names = {name.lower() for name in members} if isinstance(members, dict) else set()
-        if vector["status"] > 0 and "state" not in names:
-            found.append(vector)
-    return found
-
-
-def settings_of(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return (
-        ("MAX_TICKET_EV_WEI", Fraction(config["maxTicketEV"])),
-        ("MAX_TOTAL_EV_WEI", Fraction(config["maxTotalEV"])),
-        ("DEPOSIT_MULTIPLIER", config["depositMultiplier"]),
-        ("MAX_PRICE_PER_UNIT", Fraction(config["maxPricePerUnit"] or 0)),
-        ("MAX_FACE_VALUE_WEI", MAX_UINT256),
-        ("RECIPIENT_POLICY", "any"),
-    )
-
-
-def expected_status(vector: dict[str, Any]) -> int:
-    if vector["name"] in NOT_OVER_HTTP:
-        return NOT_OVER_HTTP[vector["name"]]
-    if any(text in vector["body"] for text in OUR_SHORTAGE_TEXTS):
-        return 503
-    return int(vector["status"])
-
-
-def test_recorded_requests_get_the_recorded_status_and_tickets() -> None:
-    by_settings: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
-    for vector in recorded():
-        by_settings.setdefault(settings_of(vector["config"]), []).append(vector)
-    assert sum(len(vectors) for vectors in by_settings.values()) > 40
-    for changed, vectors in by_settings.items():
-        chain = HeldChain()
-        with running_signer(chain, **dict(changed)) as stage:
-            gateway, _ = stage.gateway(dollars_nano=10**12)
-            for vector in vectors:
-                hold(chain, vector["config"])
-                answer = gateway.request("POST", "/generate-live-payment", vector["requestText"].encode())
-                assert answer.status == expected_status(vector), (vector["name"], answer.body)
-                if answer.status == 200:
-                    assert answer.json["payment"] == json.loads(vector["body"])["payment"], vector["name"]
-                else:
-                    assert answer.code
-
-
-def hold(chain: HeldChain, config: dict[str, Any]) -> None:
-    funds = SenderFunds(
-        deposit_wei=int(config["deposit"]),
-        reserve_wei=int(config["reserve"]),
-        withdraw_round=int(config["withdrawRound"]),
-    )
-    last = int(config["lastInitializedRound"])
-    view = chain.view()
-    chain.current = replace(
-        view,
-        funds=funds,
-        last_initialized_round=last,
-        current_round=last,
-        round_block_hashes={last: bytes.fromhex(config["lastInitializedL1BlockHash"].removeprefix("0x"))},
-        l1_block=int(config["lastSeenL1Block"]),
-        rate=replace(view.rate, updated_at=datetime.now(UTC)),
-    )

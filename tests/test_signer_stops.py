@@ -2,7 +2,7 @@
 
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,12 +22,6 @@ from tests.signer_stage import KEY, RECIPIENT, Answer, Client, Stage, offer, row
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDIT = 10**12
 OUR_SENDER = "0x" + Keystore(KEY).address.hex()
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with running_signer() as running:
-        yield running
 
 
 def until(pay: Callable[[], Answer], status: int, *, since: float = 0.0) -> Answer:
