@@ -14,7 +14,8 @@ from accounts.models import Customer
 from sandbox.orchestrator.node import Node
 from sandbox.orchestrator.terms import Terms, offers
 from signing.pm.tickets import expected_value
-from tests.signer_stage import HeldChain, Stage, price_of, rows, running_signer, signed_wei, wallet
+from tests.held_chain import HeldChain
+from tests.signer_stage import Stage, price_of, rows, running_signer, signed_wei, wallet
 from tests.standin_orchestrator import RECIPIENT, ChainInMemory, served_node
 
 

@@ -19,7 +19,8 @@ from sandbox.orchestrator.terms import LV2V_MODEL, Terms
 from signing.chain.ethereum import Chain
 from signing.models import Orchestrator, OrchestratorSource, SenderIntroduction
 from signing.pm.wire import orchestrator_info_digest
-from tests.signer_stage import Client, HeldChain, Stage, running_signer
+from tests.held_chain import HeldChain
+from tests.signer_stage import Client, Stage, running_signer
 from tests.standin_orchestrator import RECIPIENT, ChainInMemory, served_node
 
 LIVE = f"live-video-to-video/{LV2V_MODEL}"

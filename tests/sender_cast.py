@@ -1,7 +1,7 @@
 """Three keys that tickets are signed with in tests, and their addresses as the database has them."""
 
 from signing.signer.keystore import Keystore, SigningKey
-from tests.signer_stage import KEY
+from tests.held_chain import KEY
 
 FIRST, SECOND, THIRD = Keystore(KEY), Keystore(b"\x5e" * 32), Keystore(b"\x3d" * 32)
 

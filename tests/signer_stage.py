@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import itertools
 import json
 import math
 import os
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -27,70 +26,25 @@ from eth_account.messages import encode_defunct
 
 from accounts import api_keys
 from accounts.models import ApiKey, Customer
-from signing.chain.ethereum import ChainUnavailable
-from signing.chain.price_feed import Rate
-from signing.chain.view import ChainView
 from signing.pm import livepeer_pb2 as pb
-from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256, Ticket
 from signing.signer.application import build
 from signing.signer.keystore import Keystore, SigningKey
 from signing.signer.server import config
 from tests import builders
+from tests.held_chain import KEY, L1_BLOCK, RATE, RECIPIENT, ROUND, ROUND_HASH, HeldChain
 
-KEY = bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318")
-ETHER = 10**18
-RATE = 3_000 * 10**9
 MARKUP_BPS = 1_500
-ROUND, ROUND_HASH = 3500, b"\xab" * 32
-EARLIER_HASH = b"\xcd" * 32
-L1_BLOCK = 20_000_000
-RECIPIENT = b"\x0c" * 20
 ORCHESTRATOR = b"\x0d" * 20
 FACE_VALUE = 10**15
 WIN_PROB = MAX_UINT256 // 1000
 COST = 10**12  # of one ticket, rounded up to wei
 _READY_SECONDS = 1.0
-_feed_rounds = itertools.count(int(time.time() * 1000))
 
 
 def price_of(cost_wei: int) -> int:
     """Nano-dollars charged for an expected value, as the books round it."""
     return -(-cost_wei * RATE * (10_000 + MARKUP_BPS) // 10**22)
-
-
-class HeldChain:
-    """What the signer sees of the chain; `current` None means it cannot be read."""
-
-    def __init__(self, **changes: Any) -> None:
-        view = ChainView(
-            sender="0x" + Keystore(KEY).address.hex(),
-            funds=SenderFunds(deposit_wei=ETHER, reserve_wei=ETHER, withdraw_round=0),
-            current_round=ROUND,
-            last_initialized_round=ROUND,
-            round_block_hashes={ROUND: ROUND_HASH, ROUND - 1: EARLIER_HASH},
-            l1_block=L1_BLOCK,
-            active_recipients=frozenset({RECIPIENT}),
-            orchestrators=(("0x" + RECIPIENT.hex(), "https://orch.example:8935"),),
-            pool_size=100,
-            rate=Rate(
-                feed_address="0x" + "fe" * 20,
-                feed_round=next(_feed_rounds),
-                nano_usd_per_eth=RATE,
-                updated_at=datetime.now(UTC),
-            ),
-            read_at_seconds=0.0,
-        )
-        self.current: ChainView | None = replace(view, **changes)
-
-    def change(self, **changes: Any) -> None:
-        assert self.current
-        self.current = replace(self.current, **changes)
-
-    def view(self) -> ChainView:
-        if self.current is None:
-            raise ChainUnavailable("chain_stale", "the chain was last read 99 seconds ago")
-        return self.current
 
 
 @dataclass(frozen=True)

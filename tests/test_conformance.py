@@ -21,18 +21,8 @@ from sandbox.orchestrator.node import Node
 from signing.models import SignerSession
 from signing.pm import livepeer_pb2 as pb
 from tests.client_stage import check_charges, running_town
-from tests.signer_stage import (
-    L1_BLOCK,
-    Answer,
-    Client,
-    HeldChain,
-    Stage,
-    check_tickets,
-    offer,
-    rows,
-    running_signer,
-    wallet,
-)
+from tests.held_chain import L1_BLOCK, HeldChain
+from tests.signer_stage import Answer, Client, Stage, check_tickets, offer, rows, running_signer, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TESTS = Path(__file__).parent

@@ -35,7 +35,8 @@ from tests.discovery_stage import (
     stage,
     until,
 )
-from tests.signer_stage import Client, HeldChain, Stage, running_signer
+from tests.held_chain import HeldChain
+from tests.signer_stage import Client, Stage, running_signer
 from tests.standin_orchestrator import RECIPIENT
 
 __all__ = ["_sources", "folder", "node_url", "stage"]

@@ -20,7 +20,8 @@ from signing.discovery import prices
 from signing.models import Orchestrator, OrchestratorSource, PriceCeiling, RecipientRule, Stop
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.signer_stage import ETHER, HeldChain, running_signer
+from tests.held_chain import ETHER, HeldChain
+from tests.signer_stage import running_signer
 from tests.treasury_stage import SENDER, snapshot
 
 ALICE, BOB = "0x" + "0a" * 20, "0x" + "0b" * 20

@@ -16,7 +16,8 @@ from pytest_django import Settings
 from signing.discovery import reading, refresh
 from signing.models import Orchestrator
 from tests.discovery_stage import Pages, _sources, folder, introduce, listed, no_chain, node_url, pages, stage
-from tests.signer_stage import HeldChain, running_signer
+from tests.held_chain import HeldChain
+from tests.signer_stage import running_signer
 from tests.standin_orchestrator import RECIPIENT
 
 __all__ = ["_sources", "folder", "node_url", "stage"]

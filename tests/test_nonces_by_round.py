@@ -12,7 +12,8 @@ from django.db import connection, transaction
 from signing.treasury import check_books
 from tests import signer_stage, size
 from tests.asked_payments import Account, Row, commit, follow_up
-from tests.signer_stage import ROUND, ROUND_HASH, Client, HeldChain, offer, rows, running_signer
+from tests.held_chain import ROUND, ROUND_HASH, HeldChain
+from tests.signer_stage import Client, offer, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

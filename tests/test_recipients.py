@@ -17,7 +17,8 @@ from signing import recipients
 from signing.models import RecipientRule
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.signer_stage import RECIPIENT, Stage, offer
+from tests.held_chain import RECIPIENT
+from tests.signer_stage import Stage, offer
 
 pytestmark = pytest.mark.usefixtures("static_files")
 ADDRESS = "0x" + "aB" * 20

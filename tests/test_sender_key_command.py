@@ -15,8 +15,9 @@ from signing import sender_keys
 from signing.models import SenderKey, SenderPin
 from signing.signer.keystore import open_keystore
 from tests import builders, chain_cast
+from tests.held_chain import KEY
 from tests.sender_cast import FIRST, SECOND, THIRD, text_of
-from tests.signer_stage import KEY, execute
+from tests.signer_stage import execute
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

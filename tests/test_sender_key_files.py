@@ -11,8 +11,8 @@ from clearinghouse.environment import SettingError
 from signing.signer.keyring import open_keys
 from signing.signer.keystore import Keystore, KeystoreUnusable, SigningKey
 from tests import standin_web3signer
+from tests.held_chain import KEY
 from tests.sender_cast import FIRST, SECOND, THIRD, text_of
-from tests.signer_stage import KEY
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from signing.pm.ceilings import SenderFunds
 from signing.signer.keystore import SigningKey
 from signing.signer.web3signer import Web3Signer
 from tests import builders, standin_web3signer
+from tests.held_chain import ETHER, HeldChain
 from tests.sender_cast import FIRST, SECOND, THIRD, text_of
-from tests.signer_stage import ETHER, Client, HeldChain, Stage, check_tickets, offer, rows, running_signer
+from tests.signer_stage import Client, Stage, check_tickets, offer, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FUNDS = SenderFunds(deposit_wei=ETHER, reserve_wei=ETHER, withdraw_round=0)

@@ -12,8 +12,9 @@ import pytest
 from signing.models import SignerSession
 from signing.pm.orchestrator_info import parse_orchestrator_info
 from signing.signer.database import Database
+from tests.held_chain import HeldChain
 from tests.held_line import held_line
-from tests.signer_stage import Answer, Client, HeldChain, Stage, execute, offer, rows, running_signer, wallet
+from tests.signer_stage import Answer, Client, Stage, execute, offer, rows, running_signer, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDIT = 10**11

@@ -9,8 +9,9 @@ import pytest
 
 from signing.pm import livepeer_pb2 as pb
 from tests import signer_stage
+from tests.held_chain import L1_BLOCK, RECIPIENT
 from tests.repeats_stage import check_no_nonce_twice, follow_up, opening, two
-from tests.signer_stage import L1_BLOCK, RECIPIENT, Answer, Client, Stage, offer, rows, wallet
+from tests.signer_stage import Answer, Client, Stage, offer, rows, wallet
 
 __all__ = ["two"]
 

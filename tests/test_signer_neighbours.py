@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from signing.pm.ceilings import SenderFunds
+from tests.held_chain import HeldChain
 from tests.held_line import database_line
 from tests.repeats_stage import opening
-from tests.signer_stage import Answer, HeldChain, Stage, offer, rows, running_signer
+from tests.signer_stage import Answer, Stage, offer, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

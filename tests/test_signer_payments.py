@@ -15,13 +15,11 @@ from signing.models import SignerSession
 from signing.pm import livepeer_pb2 as pb
 from signing.pm.tickets import MAX_UINT256, keccak256
 from tests import builders, signer_stage
+from tests.held_chain import EARLIER_HASH, RECIPIENT, ROUND, ROUND_HASH
 from tests.signer_stage import (
     COST,
     FACE_VALUE,
     ORCHESTRATOR,
-    RECIPIENT,
-    ROUND,
-    ROUND_HASH,
     WIN_PROB,
     Client,
     Stage,
@@ -172,14 +170,14 @@ def test_a_state_of_another_account_is_refused(stage: Stage) -> None:
 
 def test_a_ticket_names_the_offered_round_or_the_chain_s_last(stage: Stage) -> None:
     gateway, owner = stage.gateway()
-    earlier = gateway.pay(orchestrator=offer(creation=(ROUND - 1, signer_stage.EARLIER_HASH)), type="fixed")
+    earlier = gateway.pay(orchestrator=offer(creation=(ROUND - 1, EARLIER_HASH)), type="fixed")
     unnamed = gateway.pay(orchestrator=offer(creation=(0, b"")), type="fixed")
     assert earlier.payment.expiration_params.creation_round == ROUND - 1
     assert unnamed.payment.expiration_params.creation_round == ROUND
     assert unnamed.payment.expiration_params.creation_round_block_hash == ROUND_HASH
     check_tickets(unnamed.payment, stage.keystore.checksum_address)
     assert [(row["creation_round"], bytes(row["creation_round_block_hash"])) for row in rows(owner)] == [
-        (ROUND - 1, signer_stage.EARLIER_HASH),
+        (ROUND - 1, EARLIER_HASH),
         (ROUND, ROUND_HASH),
     ]
 

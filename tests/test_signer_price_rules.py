@@ -16,7 +16,8 @@ from billing.models import Markup
 from signing.models import PriceCeiling
 from signing.pm import livepeer_pb2 as pb
 from tests import builders
-from tests.signer_stage import COST, RATE, Answer, Client, offer, rows, running_signer
+from tests.held_chain import RATE
+from tests.signer_stage import COST, Answer, Client, offer, rows, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDIT = 10**12

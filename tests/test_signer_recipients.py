@@ -5,8 +5,8 @@ import time
 import pytest
 
 from signing.models import RecipientRule
-from tests import signer_stage
-from tests.signer_stage import HeldChain, Stage, offer, running_signer
+from tests.held_chain import RECIPIENT, HeldChain
+from tests.signer_stage import Stage, offer, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,7 +39,7 @@ def test_recipients_are_paid_as_the_policy_says() -> None:
 def test_a_recipient_is_blocked_within_two_seconds(stage: Stage) -> None:
     gateway, _ = stage.gateway()
     assert gateway.pay(orchestrator=offer(), type="fixed").status == 200
-    rule(signer_stage.RECIPIENT, "frozen")
+    rule(RECIPIENT, "frozen")
     blocked_at = time.monotonic()
     while (answer := gateway.pay(orchestrator=offer(), type="fixed")).status == 200:
         assert time.monotonic() - blocked_at < 2

@@ -10,7 +10,8 @@ import pytest
 
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256
-from tests.signer_stage import HeldChain, running_signer
+from tests.held_chain import HeldChain
+from tests.signer_stage import running_signer
 from tests.vectors import load
 
 pytestmark = pytest.mark.django_db(transaction=True)

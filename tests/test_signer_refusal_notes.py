@@ -11,7 +11,8 @@ from accounts.models import Customer
 from signing import recipients
 from signing.models import Refusal
 from tests import builders
-from tests.signer_stage import L1_BLOCK, RECIPIENT, execute, offer, rows, running_signer
+from tests.held_chain import L1_BLOCK, RECIPIENT
+from tests.signer_stage import execute, offer, rows, running_signer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("static_files")]
 

@@ -13,19 +13,8 @@ from accounts import holds
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256
 from tests import signer_stage
-from tests.signer_stage import (
-    ETHER,
-    FACE_VALUE,
-    L1_BLOCK,
-    ROUND,
-    ROUND_HASH,
-    Client,
-    Stage,
-    offer,
-    rows,
-    running_signer,
-    wallet,
-)
+from tests.held_chain import ETHER, L1_BLOCK, ROUND, ROUND_HASH
+from tests.signer_stage import FACE_VALUE, Client, Stage, offer, rows, running_signer, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDIT = 10**10

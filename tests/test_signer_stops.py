@@ -16,8 +16,9 @@ from signing.models import Stop
 from signing.pm.orchestrator_info import parse_orchestrator_info
 from signing.signer.keystore import Keystore
 from tests import builders
+from tests.held_chain import KEY, RECIPIENT
 from tests.held_line import held_line
-from tests.signer_stage import KEY, RECIPIENT, Answer, Client, Stage, offer, rows, running_signer, wallet
+from tests.signer_stage import Answer, Client, Stage, offer, rows, running_signer, wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDIT = 10**12

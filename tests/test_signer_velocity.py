@@ -18,7 +18,8 @@ from signing import recipients
 from signing.pm.tickets import MAX_UINT256
 from signing.signer.fresh_money import FreshMoney
 from tests import builders, size
-from tests.signer_stage import COST, Answer, Client, HeldChain, Stage, execute, offer, price_of, running_signer
+from tests.held_chain import HeldChain
+from tests.signer_stage import COST, Answer, Client, Stage, execute, offer, price_of, running_signer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UNIT = price_of(COST)  # of one payment with one ticket

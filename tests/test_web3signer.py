@@ -16,7 +16,8 @@ from signing.pm.tickets import keccak256
 from signing.signer.keystore import Keystore, KeystoreUnusable, WrongSignature, checked_signature
 from signing.signer.web3signer import RemoteKey, SigningUnavailable, Web3Signer
 from tests import standin_web3signer
-from tests.signer_stage import KEY, Answer, Client, Stage, check_tickets, offer, rows, running_signer, wallet
+from tests.held_chain import KEY
+from tests.signer_stage import Answer, Client, Stage, check_tickets, offer, rows, running_signer, wallet
 from tests.standin_web3signer import ORDER, StandinWeb3Signer, fickle_signature
 
 LOCAL = Keystore(KEY)

@@ -3,7 +3,7 @@
 from django.db import connection
 
 from tests.asked_payments import Account
-from tests.signer_stage import ROUND
+from tests.held_chain import ROUND
 
 _CUSTOMERS = 200
 _SECONDS_A_ROUND = 69_120

@@ -11,7 +11,7 @@ from coincurve import PrivateKey
 from coincurve._libsecp256k1 import ffi, lib
 
 from signing.signer.keystore import Keystore
-from tests.signer_stage import KEY
+from tests.held_chain import KEY
 
 _SIGNATURES = 8_000
 

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import django
-
 STATEMENTS = "/statements"
 # Asked first, the signer begins to note how long it works on each payment; asked again, it tells and stops.
 SECONDS_OF_EACH = "/seconds-of-each"
@@ -50,14 +48,13 @@ def main(port: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clearinghouse.settings")
     # The gates count, and let everybody in: a bench is one address with many keys, or one key that never rests.
     os.environ |= {"KEY_REQUESTS_PER_SECOND": "1000000", "BAD_KEYS_PER_MINUTE": "1000000"}
-    django.setup()
     from django.conf import settings
 
     from signing.signer import server
     from signing.signer.application import build
     from signing.signer.database import Database
     from signing.signer.keystore import Keystore
-    from tests.signer_stage import KEY, HeldChain
+    from tests.held_chain import KEY, HeldChain
 
     logging.config.dictConfig(settings.LOGGING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
