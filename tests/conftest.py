@@ -20,14 +20,18 @@ if TYPE_CHECKING:  # models can be imported only once Django is set up
     from sandbox.chain.client import SandboxChain
     from tests.signer_stage import Stage
 
-LONGEST = {
+LONGEST = (
     "test_whole_trip.py",
     "test_killed_at_each_step.py",
     "test_signer_process.py",
-    "test_client_lost_answers.py",
+    "test_payment_chaos.py",
+    "test_sandbox_chain_memory.py",
     "test_staff_console.py",
+    "test_bench.py",
+    "test_sender_keys_process.py",
+    "test_client_lost_answers.py",
     "test_billing_pages.py",
-}
+)
 
 # How long an example takes says something of the machine, nothing of the product.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -36,7 +40,8 @@ hypothesis.settings.load_profile("house")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest stories come first, so that no worker waits at the end for another that tells one."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture
