@@ -13,7 +13,7 @@ from billing.markups import markup_bps
 from billing.models import EthUsdRate
 from billing.money import price_nano_usd
 from signing import sender_keys
-from signing.discovery import document, offers, sources
+from signing.discovery import document, offers
 from signing.discovery.addresses import owners
 from signing.discovery.document import PIXELS_PER_SECOND, SECONDS_PER_HOUR, Ceiling, Entry, Filters, Rules
 from signing.discovery.offers import Capability, Runner
@@ -82,7 +82,7 @@ def market(customer_id: int, *, work: str = "") -> Market:
 
 def entries(nano_usd_per_eth: int | None) -> list[Entry]:
     """Who is listed, by the same rows and rules as the signer's list."""
-    source = OrchestratorSource.objects.filter(name=sources.REGISTRY).first()
+    source = OrchestratorSource.objects.filter(name=OrchestratorSource.REGISTRY).first()
     registry = tuple((owner, address) for owner, address in source.members) if source else ()
     registered_at = owners(registry)
     orchestrators = [_young(row) for row in Orchestrator.objects.order_by("address")]

@@ -53,7 +53,7 @@ def read_sources(chain: Callable[[], Chain]) -> None:
     for name, read in configured.items():
         # The operator's own list costs nothing to read and may be new since the last start.
         waiting = OrchestratorSource.objects.filter(name=name)
-        waiting = waiting if name == sources.OPERATOR else waiting.filter(due_at__lte=Now())
+        waiting = waiting if name == OrchestratorSource.OPERATOR else waiting.filter(due_at__lte=Now())
         if waiting.update(due_at=Now() + _interval()):
             changed |= _read_source(name, read)
     if changed:

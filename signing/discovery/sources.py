@@ -11,8 +11,8 @@ from signing.chain.view import read_roster
 from signing.discovery import reading
 from signing.discovery.addresses import usable
 from signing.discovery.reading import Unreadable
+from signing.models import OrchestratorSource
 
-OPERATOR, WEBHOOK, REGISTRY = "operator", "webhook", "registry"
 MOST_MEMBERS = 1000
 
 type Members = list[list[str]]
@@ -23,11 +23,11 @@ def configured(chain: Callable[[], Chain]) -> dict[str, Callable[[], Members]]:
     """How to read each source the settings name. Reading raises Unreadable."""
     found: dict[str, Callable[[], Members]] = {}
     if settings.ORCHESTRATOR_LIST:
-        found[OPERATOR] = lambda: [["", address] for address in usable(settings.ORCHESTRATOR_LIST)]
+        found[OrchestratorSource.OPERATOR] = lambda: [["", address] for address in usable(settings.ORCHESTRATOR_LIST)]
     if settings.ORCHESTRATOR_WEBHOOK_URL:
-        found[WEBHOOK] = lambda: asyncio.run(_ask_webhook(settings.ORCHESTRATOR_WEBHOOK_URL))
+        found[OrchestratorSource.WEBHOOK] = lambda: asyncio.run(_ask_webhook(settings.ORCHESTRATOR_WEBHOOK_URL))
     if settings.ORCHESTRATOR_REGISTRY and settings.ETH_RPC_URLS:
-        found[REGISTRY] = lambda: _read_registry(chain())
+        found[OrchestratorSource.REGISTRY] = lambda: _read_registry(chain())
     return found
 
 

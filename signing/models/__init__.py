@@ -229,6 +229,8 @@ class OrchestratorSource(models.Model):
     What a source said last stands until it says something else.
     """
 
+    OPERATOR, WEBHOOK, REGISTRY = "operator", "webhook", "registry"
+
     name = models.CharField(max_length=20, primary_key=True)
     members = models.JSONField(default=list)
     due_at = models.DateTimeField(db_default=Now())
