@@ -17,7 +17,7 @@ from accounts.models import ApiKey, Customer, Membership
 from billing.models import Usage
 from tests import builders
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_day")]
 PATHS = ["balance", "usage", "statements", "top-ups"]
 
 

@@ -67,7 +67,7 @@ def available(payer: Customer) -> int:
 
 
 def test_two_people_give_back_by_bank_and_books_statement_and_documents_have_it_once(
-    payer: Customer, anna: User, bert: User
+    payer: Customer, anna: User, bert: User, one_day: None
 ) -> None:
     arrived(payer, anna, bert, net_cents=100_000, tax_cents=19_000)
     assert refunds.refundable_nano_usd(payer) == 0, "no card can get it back"

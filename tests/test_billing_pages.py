@@ -111,7 +111,9 @@ def test_every_outcome_of_a_top_up_is_told_in_words(member: Client, payer: Custo
 
 
 @pytest.mark.django_db
-def test_a_statement_page_agrees_with_the_wallet_and_gives_its_files(member: Client, payer: Customer) -> None:
+def test_a_statement_page_agrees_with_the_wallet_and_gives_its_files(
+    member: Client, payer: Customer, one_day: None
+) -> None:
     builders.top_up(payer, 100)
     key = builders.api_key(payer)
     charge_id = paid(payer, key, opened(payer, key))

@@ -19,6 +19,7 @@ from tests.signer_stage import offer, running_signer
 DOLLAR = 10**9
 # A rate at which a wei is a nano-dollar: what is spent is what is written.
 ONE_TO_ONE = 10**18
+pytestmark = pytest.mark.usefixtures("one_day")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def figures(owner: Customer) -> tuple[int, int]:
     return wallet.available_nano_usd, wallet.promo_nano_usd
 
 
-def test_promotional_credit_is_there_once_a_second_person_approved_it(payer: Customer) -> None:
+def test_promotional_credit_is_there_once_a_second_person_approved_it(payer: Customer, one_day: None) -> None:
     support, finance = builders.staff("support"), builders.staff("finance")
     approval = ask_grant(payer, support, last_day=(datetime.now(UTC).date() + timedelta(days=30)).isoformat())
     assert approvals.carry_out_waiting() == 0

@@ -86,7 +86,7 @@ def redeem(wei: int, *, at: datetime) -> None:
 
 
 @pytest.fixture
-def two_months() -> tuple[date, date]:
+def two_months(one_day: None) -> tuple[date, date]:
     """The month before with a top-up and funding, this one with top-ups, usage posted and not, and a redemption."""
     month = this_month()
     before = month_before(month)
@@ -169,7 +169,7 @@ def test_a_wallet_that_was_tampered_with_is_told(two_months: tuple[date, date], 
 
 
 @pytest.mark.django_db
-def test_an_empty_house_has_a_month_that_agrees(staff: Client) -> None:
+def test_an_empty_house_has_a_month_that_agrees(staff: Client, one_day: None) -> None:
     page = staff.get("/finance/").content.decode()
     assert "Nothing was booked yet" in page
     assert "Differs" not in page

@@ -17,7 +17,7 @@ from tests import builders
 from tests.money_back import NANO, booked_well, pay, spend
 from tests.test_refunds import want
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_day")]
 
 
 def shown(client: Client, path: str) -> str:

@@ -58,7 +58,7 @@ def test_work_is_called_by_its_name_and_its_kind_in_words(member: Client, payer:
 
 
 @pytest.mark.django_db
-def test_pages_open_to_members_alone_and_show_only_their_own(member: Client, payer: Customer) -> None:
+def test_pages_open_to_members_alone_and_show_only_their_own(member: Client, payer: Customer, one_day: None) -> None:
     other = builders.customer("Other")
     builders.top_up(other, 77)
     key = builders.api_key(other)
