@@ -9,7 +9,8 @@ from django.db import connection
 
 from signing import lost_disputes
 from signing.chain import ethereum, indexer
-from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.answers import ChainUnavailable
+from signing.chain.ethereum import Chain
 from signing.chain.indexer import BooksAheadOfChain
 from signing.chain.redemptions import UnexpectedEvents
 from signing.discovery import refresh

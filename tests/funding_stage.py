@@ -6,7 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from sandbox.chain.client import SandboxChain
-from signing.chain.ethereum import Chain, Receipt
+from signing.chain.answers import Receipt
+from signing.chain.ethereum import Chain
 from signing.models import TreasuryTransaction
 from signing.signer.keystore import Keystore
 from signing.treasury import funding

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.chain.price_feed import Rate
 from signing.chain.view import ChainView
 from signing.pm.ceilings import SenderFunds

@@ -13,7 +13,8 @@ import pytest
 from pytest_django import Settings
 
 from sandbox.chain.client import SandboxChain
-from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.answers import ChainUnavailable
+from signing.chain.ethereum import Chain
 from signing.chain.view import ChainView, Roster, read_roster, read_view
 from signing.chain.watch import ChainWatch
 from tests import chain_cast

@@ -6,7 +6,8 @@ from accounts.models import Customer
 from billing.models import Journal
 from sandbox.chain.client import SandboxChain
 from signing.chain import indexer
-from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.answers import ChainUnavailable
+from signing.chain.ethereum import Chain
 from signing.models import ChainCursor, ChainEvent, ChainSnapshot
 from tests import chain_cast
 from tests.chain_cast import ETHER

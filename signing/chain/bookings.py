@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from billing import ledger
 from billing.models import Journal, Usage
 from billing.postings import Transfer
-from signing.chain.ethereum import ChainUnavailable, Header, Receipt
+from signing.chain.answers import ChainUnavailable, Header, Receipt
 from signing.chain.events import Scope
 from signing.chain.price_feed import Rate
 from signing.chain.redemptions import CLAIMED, PAID, REDEEMED

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from signing.chain.ethereum import Chain, ChainUnavailable, Log
+from signing.chain.answers import ChainUnavailable, Log
+from signing.chain.ethereum import Chain
 from signing.chain.redemptions import issued_payment, redeemed_tickets
 from signing.models import ChainEvent, Redemption
 

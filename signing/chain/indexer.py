@@ -18,8 +18,9 @@ from django.db.models.functions import Now
 from billing.models import LedgerAccount
 from billing.postings import TREASURY_WALLET
 from signing.chain import events, price_feed, snapshots
+from signing.chain.answers import ChainUnavailable, Header, Log, Receipt
 from signing.chain.bookings import Booker, Facts, open_books
-from signing.chain.ethereum import Chain, ChainUnavailable, Header, Log, Receipt
+from signing.chain.ethereum import Chain
 from signing.chain.events import Scope
 from signing.chain.price_feed import Rate
 from signing.chain.view import read_funds

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from signing.chain.ethereum import Block, Chain, ChainUnavailable
+from signing.chain.answers import ChainUnavailable
+from signing.chain.ethereum import Block, Chain
 
 NANO = 10**9
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from signing.chain.ethereum import Log
+from signing.chain.answers import Log
 from signing.models import Payment
 from signing.pm.tickets import MAX_INT64, MAX_UINT32, Ticket, keccak256
 

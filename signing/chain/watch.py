@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from django.conf import settings
 
 from signing.chain import ethereum, price_feed
-from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.answers import ChainUnavailable
+from signing.chain.ethereum import Chain
 from signing.chain.view import ChainView, Roster, read_roster, read_view
 
 log = logging.getLogger(__name__)

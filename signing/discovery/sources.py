@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from signing.chain.ethereum import Chain, ChainUnavailable
+from signing.chain.answers import ChainUnavailable
+from signing.chain.ethereum import Chain
 from signing.chain.view import read_roster
 from signing.discovery import reading
 from signing.discovery.addresses import usable

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from django.conf import settings
 
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.chain.watch import ChainWatch
 from signing.signer import server
 from signing.signer.application import build

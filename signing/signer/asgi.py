@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.signer.discovery import Listing
 from signing.signer.gate import Claim, Gate, Headers, Visitor
 from signing.signer.house import House

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.chain.view import ChainView
 from signing.signer.authentication import Authentication
 from signing.signer.batch import Batch

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.chain.view import ChainView
 from signing.pm import ceilings, quotes, wire
 from signing.pm.orchestrator_info import OrchestratorInfo

@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -12,9 +12,12 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from signing import sender_keys
-from signing.chain.ethereum import CallReverted, Chain, Receipt, RpcRefused
+from signing.chain.answers import CallReverted, Receipt, RpcRefused
 from signing.models import TreasuryTransaction
 from signing.pm.tickets import keccak256
+
+if TYPE_CHECKING:  # its pages ask for fundings and never ask the chain: they start without its library
+    from signing.chain.ethereum import Chain
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ def request(
     )
 
 
-def execute_pending(chain: Chain, key: TransactionSigner) -> None:
+def execute_pending(chain: "Chain", key: TransactionSigner) -> None:
     """Brings every unfinished row one step on; run it every few seconds, killed at any point it goes on.
 
     One transaction at a time is on its way, so nonces never leave a gap. Raises ChainUnavailable.
@@ -82,7 +85,7 @@ def execute_pending(chain: Chain, key: TransactionSigner) -> None:
         _push(chain, TreasuryTransaction.objects.get(pk=wanted.pk))
 
 
-def _sign(chain: Chain, key: TransactionSigner, row: TreasuryTransaction) -> bool:
+def _sign(chain: "Chain", key: TransactionSigner, row: TreasuryTransaction) -> bool:
     """The one signature of a row, stored with its nonce before anything is sent."""
     # The row was written where pages are served; who may be paid is decided where the key is.
     if row.sender not in sender_keys.ours():
@@ -144,7 +147,7 @@ def _store(row: TreasuryTransaction, *, wallet: str, nonce: int, raw: bytes) -> 
     return stored == 1
 
 
-def _push(chain: Chain, row: TreasuryTransaction) -> None:
+def _push(chain: "Chain", row: TreasuryTransaction) -> None:
     """Records the receipt, or hands the same bytes to the network once more."""
     receipt = chain.receipt(row.tx_hash)
     if receipt is not None:
@@ -165,7 +168,7 @@ def _push(chain: Chain, row: TreasuryTransaction) -> None:
         _record(row, receipt)
 
 
-def _give_up_or_wait(chain: Chain, row: TreasuryTransaction, reason: str) -> None:
+def _give_up_or_wait(chain: "Chain", row: TreasuryTransaction, reason: str) -> None:
     final = chain.header(settings.FINALITY_TAG).number
     if row.nonce is not None and chain.nonce(row.from_address, block=final) > row.nonce:
         if chain.receipt(row.tx_hash) is None:
@@ -188,7 +191,7 @@ def _record(row: TreasuryTransaction, receipt: Receipt) -> None:
     )
 
 
-def _send_what_vanished_again(chain: Chain) -> None:
+def _send_what_vanished_again(chain: "Chain") -> None:
     """A block that is not final may go; then the same bytes go out again."""
     mined = TreasuryTransaction.objects.filter(gas_journal=None, block_number__isnull=False)
     if not mined.exists():

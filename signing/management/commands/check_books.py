@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from billing import check_books as billing_books
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.treasury import check_books as treasury_books
 
 

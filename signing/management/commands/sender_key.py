@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.models import Customer
 from signing import sender_keys
 from signing.chain import ethereum
-from signing.chain.ethereum import ChainUnavailable
+from signing.chain.answers import ChainUnavailable
 from signing.chain.view import read_funds
 from signing.pm.wire import checksum_address
 from signing.sender_keys import LastActiveSender, UnknownSender
