@@ -38,6 +38,8 @@ def letter(recharge: AutoRecharge) -> Letter:
     last = TopUp.objects.filter(customer_id=recharge.customer_id, method=TopUp.Method.AUTO).order_by("-created_at")
     why = next((row.failure for row in last[:1]), "")
     cap = display.usd_text(recharge.cap_cents * NANO_USD_PER_CENT)
+    # By the time the letter leaves, that month may be over.
+    month = f"in {recharge.capped_month:%B %Y}" if recharge.capped_month else "this month"
     subject, paragraphs = {
         AutoRecharge.Notice.DECLINED: (
             f"{card} was declined",
@@ -56,7 +58,7 @@ def letter(recharge: AutoRecharge) -> Letter:
         ),
         AutoRecharge.Notice.CAPPED: (
             "The monthly limit of automatic recharge is reached",
-            [f"The balance of {name} is low, and {cap} were charged this month.", "Raise the limit or top up by hand."],
+            [f"The balance of {name} is low, and {cap} were charged {month}.", "Raise the limit or top up by hand."],
         ),
     }[AutoRecharge.Notice(recharge.notice)]
     return Letter(

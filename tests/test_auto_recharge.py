@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -81,8 +81,10 @@ def test_a_target_is_reached_and_the_month_has_an_end(psp: Psp, payer: Customer,
     spend(payer, 50)
     assert (auto_recharge.run(), auto_recharge.run()) == (0, 0)
     assert auto_recharge.spent_cents(payer.pk, now=timezone.now()) == 15_000
+    AutoRecharge.objects.update(capped_month=date(2026, 2, 1))  # the letter leaves after the month's end
     assert (recharge_letters.send_waiting(), recharge_letters.send_waiting()) == (1, 0)
     assert "monthly limit" in mail.outbox[-1].subject
+    assert "$150.00 were charged in February 2026." in str(mail.outbox[-1].body)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE billing_topup SET created_at = created_at - interval '32 days' WHERE method = 'auto'")
     assert auto_recharge.run() == 1, "a new month"

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -316,3 +317,26 @@ def test_a_payment_whose_events_were_lost_for_good_heals_from_its_movement(psp: 
     assert ProviderJournal.objects.count() == 2
     assert not StripeEvent.objects.exists()
     tied_out()
+
+
+def test_a_short_pass_in_which_the_day_gets_full_does_not_count_as_the_long_one(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a day a whole day is read again. A pass that asked for an hour says so, however long the provider took."""
+    begun = timezone.now()
+    clock = [begun]
+    monkeypatch.setattr(poller, "timezone", SimpleNamespace(now=lambda: clock[0]))
+    earlier = begun - poller.FULL_DAY + timedelta(seconds=1)
+    ProviderCursor.objects.create(name="events", since=begun, full_day_read_at=earlier)
+    reach = []
+
+    def read(since: datetime, after: str) -> tuple[Any, bool]:
+        reach.append(begun - since)
+        clock[0] += timedelta(seconds=2)
+        return poller._seen([], new=0), False
+
+    poller._read(ProviderCursor.Name.EVENTS, read)
+    assert ProviderCursor.objects.get().full_day_read_at == earlier
+    poller._read(ProviderCursor.Name.EVENTS, read)
+    assert reach == [poller.OVERLAP, poller.OVERLAP + poller.FULL_DAY]
+    assert ProviderCursor.objects.get().full_day_read_at == clock[0]

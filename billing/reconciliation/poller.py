@@ -69,9 +69,11 @@ def _read(name: ProviderCursor.Name, read: Callable[[datetime, str], tuple[_Seen
     cursor, new = _cursor(name), 0
     try:
         while True:
-            seen, more = read(_from(cursor), cursor.after)
+            # Decided once a page: the day may be full while the provider answers.
+            is_full = _is_full(cursor)
+            seen, more = read(_from(cursor, is_full=is_full), cursor.after)
             new += seen.new
-            if not _turned(cursor, seen, more=more):
+            if not _turned(cursor, seen, more=more, is_full=is_full):
                 break
             if not more:
                 _note(name, "")
@@ -89,7 +91,7 @@ def _read(name: ProviderCursor.Name, read: Callable[[datetime, str], tuple[_Seen
     return new
 
 
-def _turned(cursor: ProviderCursor, seen: _Seen, *, more: bool) -> bool:
+def _turned(cursor: ProviderCursor, seen: _Seen, *, more: bool, is_full: bool) -> bool:
     """Moves the cursor behind a page; False when somebody else moved it meanwhile, who then reads on."""
     newest = cursor.newest
     if not cursor.after:  # the first page of a pass has the newest entry
@@ -98,13 +100,13 @@ def _turned(cursor: ProviderCursor, seen: _Seen, *, more: bool) -> bool:
     if more:
         return bool(where.update(after=seen.ids[-1], newest=newest))
     done = {"since": max(cursor.since, newest or cursor.since), "after": "", "newest": None, "read_at": timezone.now()}
-    if _is_full(cursor):
+    if is_full:
         done["full_day_read_at"] = timezone.now()
     return bool(where.update(**done))
 
 
-def _from(cursor: ProviderCursor) -> datetime:
-    return cursor.since - OVERLAP - (FULL_DAY if _is_full(cursor) else timedelta())
+def _from(cursor: ProviderCursor, *, is_full: bool) -> datetime:
+    return cursor.since - OVERLAP - (FULL_DAY if is_full else timedelta())
 
 
 def _is_full(cursor: ProviderCursor) -> bool:
