@@ -37,10 +37,13 @@ class Piece:
 
 
 def left_cents(customer: Customer) -> int:
-    """What could go back by bank now: unused paid credit, as far as it came by bank transfer and is still there."""
+    """What could go back by bank now: unused paid credit, as far as it came by bank transfer and is still there.
+
+    Fresh money stays, or a stolen card's would go to an account of the thief's once the transfer is spent on tickets.
+    """
     wallet = Wallet.objects.filter(customer=customer, debt_nano_usd=0).first()
-    paid = wallet.available_nano_usd - wallet.promo_nano_usd if wallet else 0
-    return max(0, min(paid // NANO_USD_PER_CENT, sum(_left(top_up) for top_up in _payments(customer.pk))))
+    aged = wallet.available_nano_usd - wallet.promo_nano_usd - wallet.fresh_nano_usd if wallet else 0
+    return max(0, min(aged // NANO_USD_PER_CENT, sum(_left(top_up) for top_up in _payments(customer.pk))))
 
 
 def pieces(customer_id: int, net_cents: int) -> list[Piece]:
@@ -86,7 +89,7 @@ def check(payload: dict[str, Any]) -> None:
     if net_cents > left_cents(customer):
         raise NotPossible(
             f"At most {display.cents_text(left_cents(customer))} can go back by bank: unused paid credit that came by"
-            " bank transfer."
+            " bank transfer. Card payments that are not old enough go back to their cards alone."
         )
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from accounts.approvals import NotPossible
 from accounts.models import Approval, Customer, User
 from billing import bank_refunds, ledger, postings, refunds, statements
 from billing.exports import general_ledger, statement_csv
-from billing.models import Document, Journal, Refund, RefundPart, TopUp, Wallet, WalletEntry
+from billing.models import Document, Grant, Journal, Refund, RefundPart, TopUp, Wallet, WalletEntry
 from tests import builders
 from tests.acting import acting_as
 from tests.bank_stage import _our_bank, anna, bert, credited, line, payer, wish
@@ -165,6 +166,20 @@ def test_what_breaks_half_way_leaves_nothing_and_what_changed_meanwhile_stops_it
         ask(payer, anna, 1, "CH-BACK-4")
     assert WalletEntry.objects.filter(kind="refund").count() == 1
     booked_well()
+
+
+def test_fresh_money_of_a_card_never_leaves_by_bank_in_place_of_a_transfer_that_was_spent(
+    payer: Customer, anna: User, bert: User
+) -> None:
+    arrived(payer, anna, bert)
+    builders.debit(payer, cost_wei=300 * 10**15, markup_bps=0)  # 900 dollars of the transfer's 1,000
+    card = builders.top_up(payer, 500, aged_at=timezone.now() + timedelta(days=7))
+    assert (available(payer), bank_refunds.left_cents(payer)) == (600, 10_000)
+    with pytest.raises(NotPossible, match="At most \\$100.00"):
+        ask(payer, anna, 101)
+    assert agreed(ask(payer, anna, 100), bert) == "done"
+    assert (available(payer), bank_refunds.left_cents(payer)) == (500, 0)
+    assert Grant.objects.get(reference=f"stripe:{card.payment_intent_id}").remaining_nano_usd == 500 * NANO
 
 
 def test_pages_say_what_to_do_and_staff_ask_for_it_once(
