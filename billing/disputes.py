@@ -103,8 +103,11 @@ def sweep(*, limit: int = 100) -> int:
 
 def submit_evidence(dispute: Dispute, *, text: str, user: User) -> None:
     """Hands a written answer to the bank, for good. Raises Unavailable, Refused."""
-    stripe_gateway.submit_evidence(dispute.provider_id, text=text)
-    Dispute.objects.filter(id=dispute.id).update(evidence_sent_at=timezone.now(), evidence_by=user)
+    stripe_gateway.submit_evidence(dispute.provider_id, text=text, stage=dispute.stage)
+    answered = Dispute.objects.filter(id=dispute.id)
+    if dispute.stage == Stage.INQUIRY:  # which may have become a dispute meanwhile
+        answered = answered.exclude(stage=Stage.OPEN)
+    answered.update(evidence_sent_at=timezone.now(), evidence_by=user)
 
 
 def unanswered() -> QuerySet[Dispute]:
@@ -224,6 +227,9 @@ def _enter(dispute: Dispute, stage: Dispute.Stage) -> None:
             )
             risk_letters.inquiry(dispute)
         case Stage.OPEN:
+            if dispute.provider_status in Dispute.WAITING_FOR_US:
+                # What was said to an inquiry is no answer to the dispute that it became.
+                dispute.evidence_sent_at = dispute.evidence_by = None
             _freeze(dispute, amount)
             _write(dispute, money_letters.dispute_opened(dispute))
             risk_letters.dispute_opened(dispute)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts import holds, notices
 from accounts.models import Customer, Notice, User
-from billing import attention, disputes, fraud_warnings, risk_letters
+from billing import attention, disputes, fraud_warnings, risk_letters, stripe_gateway
 from billing.models import Dispute, FraudSignal
 from sandbox.psp.client import Psp
 from tests import builders
@@ -108,6 +108,43 @@ def test_a_dispute_and_a_warning_are_told_to_staff_too_and_each_stage_once(
         holds.lift(hold, reason="Known", user=risk)
     assert attention.banks_waiting() == 1
     assert attention.of(builders.staff("treasury")) == []
+    booked_well(psp)
+
+
+def test_an_answer_to_an_inquiry_is_none_to_the_dispute_that_it_becomes(
+    psp: Psp, payer: Customer, risk: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pay(psp, payer, 5_000), pay(psp, payer, 5_000)
+    asked, grows = (psp.dispute(charge=each.charge_id, inquiry=True) for each in (first, second))
+    handle_events(psp)
+    hand_in = stripe_gateway.submit_evidence
+
+    def and_grow(dispute_id: str, **said: str) -> str:
+        status = hand_in(dispute_id, **said)
+        psp.decide(dispute_id, "escalated")
+        disputes.sync(dispute_id)
+        return status
+
+    with acting_as("web"):
+        disputes.submit_evidence(Dispute.objects.get(provider_id=asked), text="He used it", user=risk)
+    psp.decide(asked, "escalated")
+    handle_events(psp)
+    with monkeypatch.context() as patched:
+        patched.setattr(stripe_gateway, "submit_evidence", and_grow)
+        disputes.submit_evidence(Dispute.objects.get(provider_id=grows), text="He used it", user=risk)
+    assert [(line.kind, line.count) for line in attention.of(risk)] == [("bad", 2)]
+    letters()
+    assert all("answer until" in str(letter.body) for letter in mail.outbox if "is disputed:" in str(letter.subject))
+
+    client = Client()
+    client.force_login(risk)
+    with acting_as("web"):
+        for each in Dispute.objects.all():
+            said = {"subject": each.pk, "reason": "He used it, and here is the log"}
+            assert client.post(f"/risk/{payer.pk}/answer/", said).status_code == 302
+    assert attention.of(risk) == []
+    handle_events(psp)
+    assert set(Dispute.objects.values_list("provider_status", flat=True)) == {"under_review"}
     booked_well(psp)
 
 

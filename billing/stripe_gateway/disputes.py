@@ -90,11 +90,15 @@ def fraud_warning(warning_id: str) -> FraudWarningFacts:
     )
 
 
-def submit_evidence(dispute_id: str, *, text: str) -> str:
-    """Hands a written answer to the bank, for good; gives the dispute's status. Raises Unavailable, Refused."""
+def submit_evidence(dispute_id: str, *, text: str, stage: str) -> str:
+    """Hands a written answer to the bank, for good, once a stage; gives the dispute's status.
+
+    Raises Unavailable, Refused.
+    """
     answer: stripe.params.DisputeUpdateParams = {"evidence": {"uncategorized_text": text}, "submit": True}
     with Translated():
-        return client().v1.disputes.update(dispute_id, answer, {"idempotency_key": f"evidence-{dispute_id}"}).status
+        key = f"evidence-{dispute_id}-{stage}"
+        return client().v1.disputes.update(dispute_id, answer, {"idempotency_key": key}).status
 
 
 def _id(value: object) -> str:
