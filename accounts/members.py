@@ -5,7 +5,7 @@ from datetime import timedelta
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from accounts import audit, notices
@@ -100,7 +100,10 @@ def accept(invitation_id: int, *, user: User) -> Membership | None:
 
 
 def remove(seat: Membership, *, user: User) -> bool:
-    """Takes a seat away, from open sessions too; False when it was gone. Raises LastOwner."""
+    """Takes a seat away, from open sessions too, and ends what its owner invited; False when it was gone.
+
+    Raises LastOwner.
+    """
     with transaction.atomic(durable=True):
         _lock(seat.customer)
         owners = seat.customer.memberships.filter(role=Membership.Role.OWNER)
@@ -119,7 +122,12 @@ def remove(seat: Membership, *, user: User) -> bool:
 
 
 def _open() -> QuerySet[Invitation]:
-    return Invitation.objects.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=timezone.now())
+    """Those of owners alone: whoever was removed must not come back by an address that he invited before."""
+    own = Membership.objects.filter(
+        customer=OuterRef("customer"), user=OuterRef("invited_by"), role=Membership.Role.OWNER
+    )
+    waiting = Invitation.objects.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=timezone.now())
+    return waiting.filter(Exists(own))
 
 
 def _lock(customer: Customer) -> None:

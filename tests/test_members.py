@@ -161,6 +161,23 @@ def test_a_removed_member_is_out_at_once_and_an_owner_stays(static_files: None) 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_removed_owner_does_not_come_back_by_an_address_that_he_invited(static_files: None) -> None:
+    shared, bo, again = builders.customer("Shared Account"), _proved(), _proved("bo2@example.com")
+    owner = _owner_of(shared)
+    seat = members.accept(_invited(shared, role="owner").pk, user=bo)
+    assert seat is not None
+    members.invite(shared, user=owner, email="cleo@example.com", role="member")
+    back = members.invite(shared, user=bo, email=again.email, role="owner")
+    members.remove(seat, user=owner)
+    assert [each.email for each in members.open_at(shared)] == ["cleo@example.com"]
+    assert "invites you" not in _signed_in(again).get("/settings/").content.decode()
+    assert members.accept(back.pk, user=again) is None
+    assert _seats(shared) == [(owner.email, "owner")]
+    anew = members.invite(shared, user=owner, email=again.email, role="member")
+    assert members.accept(anew.pk, user=again) is not None
+
+
+@pytest.mark.django_db(transaction=True)
 def test_two_owners_who_remove_each_other_at_once_leave_one() -> None:
     shared = builders.customer()
     first = shared.memberships.get()
