@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import ApiKey, Customer, User
-from signing.models import Stop
+from signing.models import SenderPin, Stop
 
 
 class AlreadyStopped(Exception):
@@ -57,13 +57,14 @@ def customer_of(scope: str, subject: str) -> Customer | None:
 
 
 def stops_customer(customer_id: int) -> bool:
-    """Whether all signing or this customer's is stopped: nobody is charged for what he cannot use."""
+    """Whether nothing is signed for this customer: nobody is charged for what he cannot use."""
     return first_of_customer(customer_id) is not None
 
 
 def first_of_customer(customer_id: int) -> Stop | None:
-    """The oldest stop of all signing or of this customer's that stands."""
+    """The oldest stop that stands of all signing, of this customer's, or of the sender that signs for him."""
     named = Q(scope=Stop.Scope.ALL) | Q(scope=Stop.Scope.CUSTOMER, subject=str(customer_id))
+    named |= Q(scope=Stop.Scope.SENDER, subject__in=SenderPin.objects.filter(customer=customer_id).values("address"))
     return Stop.objects.filter(named, lifted_at=None).order_by("set_at", "id").first()
 
 

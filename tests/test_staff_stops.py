@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 
 from accounts.models import AuditEntry, Customer, User
 from signing import stops
-from signing.models import Stop
+from signing.models import SenderPin, Stop
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
 from tests.treasury_stage import SENDER, snapshot, staff_member
@@ -144,6 +144,11 @@ def test_the_stopped_customer_is_told_that_and_since_when_but_not_why(user: User
     assert "Payments are stopped" not in told(other)
     stops.lift(stop, user=user)
     assert "Payments are stopped" not in told(payer)
+    SenderPin.objects.create(customer=payer, address="0x" + "5e" * 20)
+    stop = stops.throw(scope="sender", subject="0x" + "5e" * 20, reason="leaked", user=user)
+    assert ("no payment of this account is signed" in told(payer), stops.stops_customer(payer.pk)) == (True, True)
+    assert ("Payments are stopped" in told(other), stops.stops_customer(other.pk)) == (False, False)
+    stops.lift(stop, user=user)
     stops.throw(scope="all", subject="", reason="drill", user=user)
     assert "no payment is signed here" in told(other)
     Customer.objects.filter(pk=other.pk).update(status="frozen")
