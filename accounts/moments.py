@@ -13,9 +13,14 @@ def minute(at: datetime) -> str:
     return f"{day(at)}, {at:%H:%M}"
 
 
+def second(at: datetime) -> str:
+    """`14 Nov 2026, 17:40:06`"""
+    return f"{day(at)}, {at:%H:%M:%S}"
+
+
 def exact(at: datetime) -> str:
     """`14 Nov 2026, 17:40:06 UTC`; the time is expected in UTC."""
-    return f"{day(at)}, {at:%H:%M:%S} UTC"
+    return f"{second(at)} UTC"
 
 
 def clock(at: datetime) -> str:

@@ -11,8 +11,9 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
+from accounts import moments
 from accounts.admin import Guarded
-from billing import display, ledger
+from billing import display, ledger, work
 from billing.models import Budget, EthUsdRate, Grant, Journal, LedgerAccount, StripeEvent, TopUp, Transfer, Usage
 from billing.money import NANO_USD_PER_CENT
 from billing.postings import CHART
@@ -79,9 +80,28 @@ def when(field: str, title: str) -> Column:
         at = getattr(row, field)
         if at is None:
             return "–"
-        return format_html('<span class="whitespace-nowrap">{}</span>', f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S}")
+        return format_html('<span class="whitespace-nowrap">{}</span>', moments.second(at.astimezone(UTC)))
 
     return column
+
+
+@admin.display(description="Kind", ordering="kind")
+def kind_of_work(row: Any) -> str:
+    """A column with the kind of work in words."""
+    return work.kind_word(row.kind)
+
+
+class KindOfWork(admin.SimpleListFilter):
+    """By the kind of work, in words."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(work.KINDS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset if self.value() is None else queryset.filter(kind=self.value())
 
 
 @admin.register(Usage)
@@ -91,21 +111,22 @@ class UsageAdmin(EndlessAdmin):
         when("at", "Time, UTC"),
         "customer",
         "label",
-        "kind",
+        kind_of_work,
         shortened("counterparty", "Orchestrator"),
         "quantity",
         ether("cost_wei", "Expected value"),
         dollars("charge_nano_usd", "Charge"),
         "posted",
     )
-    list_filter = ("kind", "at", ("journal", admin.EmptyFieldListFilter))
+    list_filter = (KindOfWork, "at", ("journal", admin.EmptyFieldListFilter))
     list_select_related = ("customer",)
     search_fields = ("customer__name", "label", "counterparty")
     ordering = ("-id",)
     fields = (
-        *("id", "customer", "api_key", "at", "source", "label", "kind", "counterparty", "quantity", "unit"),
+        *("id", "customer", "api_key", "at", "source", "label", kind_of_work, "counterparty", "quantity", "unit"),
         *("billed_units", "fee_wei", "cost_wei", "cost_nano_usd", "markup_bps", "charge_nano_usd", "rate", "journal"),
     )
+    readonly_fields = (kind_of_work,)
 
     @admin.display(description="Posted", boolean=True)
     def posted(self, usage: Usage) -> bool:

@@ -82,7 +82,7 @@ NAVIGATION = [
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Clearinghouse staff",
     "SITE_HEADER": "Clearinghouse",
-    "SITE_SUBHEADER": "Staff console",
+    "SITE_SUBHEADER": "Staff console, times in UTC",
     "SITE_URL": "/",
     "SITE_SYMBOL": "account_balance",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _favicon}],

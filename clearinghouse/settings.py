@@ -116,8 +116,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
-DATE_FORMAT = "j M Y"
-DATETIME_FORMAT = "j M Y, H:i:s"
+FORMAT_MODULE_PATH = "clearinghouse.formats"
 USE_TZ = True
 
 STATIC_URL = "static/"

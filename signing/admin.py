@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import admin as people
 from accounts.models import Customer
 from billing import usage
-from billing.admin import EndlessAdmin, ReadOnlyAdmin, dollars, ether, shortened, when
+from billing.admin import EndlessAdmin, KindOfWork, ReadOnlyAdmin, dollars, ether, kind_of_work, shortened, when
 from billing.models import TopUp
 from signing import price_admin as price_admin
 from signing.models import ChainEvent, Redemption, SignerSession, TreasuryTransaction
@@ -74,21 +74,32 @@ class SignerSessionAdmin(EndlessAdmin):
         when("opened_at", "Opened"),
         "customer",
         "app",
-        "kind",
+        kind_of_work,
         shortened("orchestrator", "Orchestrator"),
         "sequence",
         when("last_update", "Last payment"),
     )
-    list_filter = ("kind", "opened_at")
+    list_filter = (KindOfWork, "opened_at")
     list_select_related = ("customer",)
     search_fields = ("=id", "customer__name", "app", "orchestrator", "=gateway_request_id")
     ordering = ("-opened_at",)
     fields = (
-        *("id", "customer", "api_key", "app", "kind", "manifest_id", "orchestrator", "orchestrator_url", "recipient"),
+        *(
+            "id",
+            "customer",
+            "api_key",
+            "app",
+            kind_of_work,
+            "manifest_id",
+            "orchestrator",
+            "orchestrator_url",
+            "recipient",
+        ),
         *("sender", "sequence", "sender_nonce", "balance_wei", "initial_price_per_unit", "initial_pixels_per_unit"),
         *("opened_at", "client_ip", "user_agent", "last_update", "last_client_ip", "last_user_agent"),
         *("gateway_request_id", "attribution_source"),
     )
+    readonly_fields = (kind_of_work,)
 
 
 class Matched(admin.SimpleListFilter):

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts import moments
 from accounts.approvals import Kind, NotPossible
 from accounts.models import ApiKey, Approval, Customer
 from billing.models import Markup
@@ -165,7 +166,8 @@ def _later(payload: dict[str, Any]) -> datetime | None:
 def _from_text(payload: dict[str, Any]) -> str:
     if not payload["valid_from"]:
         return "The approval"
-    return f"{datetime.fromisoformat(payload['valid_from']):%-d %b %Y, %H:%M} UTC, or the approval when that is later"
+    wanted = moments.minute(datetime.fromisoformat(payload["valid_from"]))
+    return f"{wanted} UTC, or the approval when that is later"
 
 
 KINDS = {

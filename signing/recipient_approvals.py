@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from accounts import moments
 from accounts.approvals import Kind, NotPossible
 from accounts.models import Approval
 from signing import recipients
@@ -23,7 +24,7 @@ def describe(payload: dict[str, Any]) -> list[tuple[str, str]]:
         return [("What", "Lift a rule that is not there")]
     return [
         ("Recipient", row.address),
-        ("What", f"Lift: {row.get_standing_display().lower()} since {row.set_at:%-d %b %Y, %H:%M} UTC"),
+        ("What", f"Lift: {row.get_standing_display().lower()} since {moments.minute(row.set_at)} UTC"),
         ("It stands because", row.reason),
     ]
 

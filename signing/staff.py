@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import audit
+from accounts import audit, moments
 from accounts.access import StaffRequest, staff_required
 from accounts.models import User
 from signing import advice
@@ -196,7 +196,7 @@ def _requests() -> list[Request]:
 def _steps(row: TreasuryTransaction) -> list[Step]:
     """Requested, signed, sent, confirmed; or where it failed. Times are known of the first and of the last."""
     by = row.requested_by.get_short_name()
-    steps = [Step(look="on", title=f"Requested by {by}", text=f"{row.requested_at:%-d %b %Y, %H:%M:%S} UTC")]
+    steps = [Step(look="on", title=f"Requested by {by}", text=moments.exact(row.requested_at))]
     if row.status == Status.FAILED:
         title = "Failed" if row.block_number is None else f"Failed in block {row.block_number:,}"
         return [*steps, Step(look="alert", title=title, text=row.error or "The transaction was reverted.")]

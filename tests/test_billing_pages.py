@@ -123,6 +123,7 @@ def test_a_statement_page_agrees_with_the_wallet_and_gives_its_files(
     assert "Agrees" in words
     assert f"${Usage.objects.get(id=charge_id).charge_nano_usd / 10**9:.9f}" in words
     assert "not a tax invoice" in words
+    assert re.search("daydream ?Live session", words)
     assert member.get(f"/statements/{month}.pdf").content.startswith(b"%PDF-")
     file: Any = member.get(f"/statements/{month}.csv")
     assert b"opening" in b"".join(file.streaming_content)

@@ -19,6 +19,7 @@ PURE = [
     "billing/countries.py",
     "billing/documents/snapshot.py",
     "billing/display.py",
+    "billing/work.py",
     "accounts/api_keys.py",
 ]
 IMPURE = {"django", "time", "random", "secrets", "os", "socket", "requests", "psycopg", "celery"}

@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from accounts import moments
 from accounts.models import ApiKey, AuditEntry, Customer, Membership, User
 from billing import ledger
 from billing.models import (
@@ -32,6 +33,7 @@ from billing.models import (
     TopUpTax,
     Usage,
 )
+from billing.work import KINDS, kind_word
 from signing.models import ChainEvent, PriceCeiling, Redemption, SignerSession, TreasuryTransaction
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
@@ -111,6 +113,18 @@ def test_every_list_and_every_row_opens(staff: Client, furnished: Customer, mode
         assert staff.post(address(model, "change", row.pk), {"status": "failed"}).status_code == 403
         assert staff.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
     assert staff.get(address(model, "add")).status_code == 403
+
+
+@pytest.mark.django_db
+def test_times_and_kinds_of_work_are_written_as_on_the_pages(staff: Client, furnished: Customer) -> None:
+    charge = Usage.objects.latest("id")
+    for page in (address(Usage, "changelist"), address(Usage, "change", charge.pk)):
+        shown = staff.get(page).content.decode()
+        assert moments.second(charge.at) in shown
+        assert kind_word(charge.kind) in shown
+    assert moments.second(furnished.created_at) in staff.get(address(Customer, "changelist")).content.decode()
+    found = {kind: staff.get(address(Usage, "changelist"), {"kind": kind}).context["cl"].queryset for kind in KINDS}
+    assert {kind: rows.count() for kind, rows in found.items()} == {**dict.fromkeys(KINDS, 0), charge.kind: 2}
 
 
 @pytest.mark.django_db

@@ -174,13 +174,16 @@ def test_the_pdf_opens_and_says_what_the_statement_says(payer: Customer) -> None
     key = builders.api_key(payer)
     for day in range(9):
         used(payer, key, 123_456_789_012_345, FIRST + timedelta(days=day), label="daydream #[x] $y$ *z* \\n")
+    used(payer, key, 123_456_789_012_345, FIRST, label="")
     statement = statements.of_month(payer, SEPTEMBER, now=NOW)
     content = statement_pdf.render(statement)
     assert content.startswith(b"%PDF-")
     text = "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(content)).pages)
     assert statement.number in text
     assert "Payer & Söhne" in text
-    assert "daydream #[x] $y$ *z* \\n" in text, "a label is text and never markup"
+    assert "daydream #[x] $y$ *z* \\n Live session" in text, "a label is text and never markup"
+    assert "Live session · key" in text, "work without a label is called by its kind"
+    assert "Live session, 1 payment to 0x" in rows_of(statement)[2]["description"]
     assert "$100.00" in text
     assert f"${Decimal(statement.charge_nano_usd) / 10**9:.9f}" in text
     assert statement_pdf.render(statement) == content, "the same month is the same file"

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from accounts import moments
-from billing import display
+from billing import display, work
 from billing.documents import typesetter
 from billing.statements import Statement, days, groups
 
@@ -60,8 +60,8 @@ def _data(statement: Statement, dated: datetime) -> dict[str, Any]:
         ],
         "lines": [
             {
-                "what": group.label or group.kind,
-                "kind": group.kind,
+                "what": work.work_name(group.label, group.kind),
+                "kind": work.kind_word(group.kind),
                 "key": group.api_key,
                 "counterparty": group.counterparty,
                 "payments": f"{group.payments:,}",

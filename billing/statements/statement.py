@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from billing import work
 from billing.models import WalletEntry
 from billing.set_aside import SetAside
 from billing.statements.months import closes_at, first_moment, is_closed, next_month
@@ -208,4 +209,4 @@ class Statement:
 
 def _words(line: UsageLine) -> str:
     payments = "1 payment" if line.payments == 1 else f"{line.payments:,} payments"
-    return f"{line.label or line.kind or 'pixels'}, {payments} to {line.counterparty}, key {line.api_key}"
+    return f"{work.work_name(line.label, line.kind)}, {payments} to {line.counterparty}, key {line.api_key}"
