@@ -1,12 +1,15 @@
 """The staff page of refunds by bank: asking a second person for one, and those that were made."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -19,6 +22,7 @@ from billing.forms import AmountField
 from billing.models import Refund
 
 _SHOWN = 50
+_FAILURES_SHOWN = timedelta(days=30)
 
 
 class BankRefundForm(AccountForm):
@@ -75,15 +79,16 @@ def bank_refund_ask(request: StaffRequest) -> HttpResponse:
     )
     if not asked:
         return _page(request, form=form)
-    messages.success(request, "Asked. Send the money at the bank once a second person has approved it")
+    messages.success(request, "Asked. Send the money at the bank once it stands on the list as refunded, not before")
     return redirect("approval", asked.pk)
 
 
 def _page(request: StaffRequest, *, form: BankRefundForm | None = None, **more: Any) -> HttpResponse:
     made = Refund.objects.filter(source=Refund.Source.BANK).select_related("customer", "requested_by")
-    waiting = Approval.objects.filter(
-        kind=bank_refunds.KIND, status__in=[Approval.Status.ASKED, Approval.Status.APPROVED]
-    )
+    # One that was approved and could not be booked is told here too, or somebody sends the money all the same.
+    is_open = Q(status__in=[Approval.Status.ASKED, Approval.Status.APPROVED])
+    is_failed = Q(status=Approval.Status.FAILED, asked_at__gt=timezone.now() - _FAILURES_SHOWN)
+    waiting = Approval.objects.filter(is_open | is_failed, kind=bank_refunds.KIND)
     context = {
         "form": form or BankRefundForm(initial={"once": uuid.uuid4(), "account": request.GET.get("account", "")}),
         "refunds": made.select_related("approval__decided_by")

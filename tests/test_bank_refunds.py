@@ -67,6 +67,12 @@ def available(payer: Customer) -> int:
     return sum(Wallet.objects.filter(customer=payer).values_list("available_nano_usd", flat=True)) // NANO
 
 
+def listed(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.get("/refunds/bank/").content.decode()
+
+
 def test_two_people_give_back_by_bank_and_books_statement_and_documents_have_it_once(
     payer: Customer, anna: User, bert: User, one_day: None
 ) -> None:
@@ -139,7 +145,7 @@ def test_many_at_once_give_back_no_more_than_there_is_and_each_reference_once(
 
 
 def test_what_breaks_half_way_leaves_nothing_and_what_changed_meanwhile_stops_it(
-    payer: Customer, anna: User, bert: User, monkeypatch: pytest.MonkeyPatch
+    static_files: None, payer: Customer, anna: User, bert: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrived(payer, anna, bert)
 
@@ -159,7 +165,9 @@ def test_what_breaks_half_way_leaves_nothing_and_what_changed_meanwhile_stops_it
     spent = ask(payer, anna, 240, "CH-BACK-3")
     with acting_as("web"):
         approvals.decide(late.pk, bert, approve=True)
+    assert "Approved, not booked yet" in listed(anna)
     assert agreed(spent, bert) == "failed", "it is looked at again when it is done"
+    assert listed(anna).count("Not booked: send nothing") == 2
     assert available(payer) == 50
     holds.place(customer=payer, code=holds.Code.STAFF, reference="x", reason="odd")
     with pytest.raises(NotPossible, match="held"):
