@@ -1,10 +1,13 @@
 """What a newcomer copies to make a gateway pay through the signer: one text a client; pure."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 _VIDEO = "live-video-to-video/"
 _ANY_MODEL = "noop"  # orchestrators offer it for trials
+# Orchestrators call their models what they like, and what stands here is run with the customer's key beside it.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 
 _TRY = """\
 export CLEARINGHOUSE_KEY=ch_live_…
@@ -65,6 +68,7 @@ def for_signer(signer_url: str, works: Iterable[str]) -> list[Lines]:
     `works` are what orchestrators offer now, such as `live-video-to-video/noop`.
     """
     models = sorted(work.removeprefix(_VIDEO) for work in works if work.startswith(_VIDEO))
+    models = [model for model in models if _PLAIN.fullmatch(model)]
     given = {"signer_url": signer_url, "model": models[0] if models and _ANY_MODEL not in models else _ANY_MODEL}
     texts = [
         ("Try the key", "It answers with the address that signs for you; 401 means a wrong or revoked key.", _TRY),

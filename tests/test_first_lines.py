@@ -34,6 +34,14 @@ def test_the_model_is_one_that_somebody_offers_and_noop_when_it_is_among_them() 
     assert 'model_id="depth"' in python("sandbox/caption", "live-video-to-video/depth")
 
 
+def test_no_orchestrator_writes_code_into_what_customers_run_by_the_name_of_a_model() -> None:
+    names = ['!" + print() + "', '0"),__import__("os").system("env"),("', "0\\", "0\n", "$(env)"]
+    texts = first_lines.for_signer("https://signer.example.com", [f"live-video-to-video/{name}" for name in names])
+    assert texts == first_lines.for_signer("https://signer.example.com", [])
+    good = first_lines.for_signer("https://signer.example.com", ["live-video-to-video/stabilityai/sd-turbo_1.5"])
+    assert 'model_id="stabilityai/sd-turbo_1.5"' in good[2].text
+
+
 @pytest.mark.django_db
 def test_the_page_of_keys_shows_them_and_copies_what_it_shows(client: Client, static_files: None) -> None:
     client.force_login(builders.customer().members.get())
