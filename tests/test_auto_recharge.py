@@ -24,7 +24,7 @@ from tests.top_up_stage import booked_well, eventually, in_the_past, provider, p
 
 __all__ = ["provider", "psp"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_day")]
 
 
 def switch_on(payer: Customer, card: SavedCard, **more: Any) -> None:
@@ -71,7 +71,7 @@ def test_usage_below_the_threshold_charges_the_card_once(psp: Psp, payer: Custom
     booked_well()
 
 
-def test_a_target_is_reached_and_the_month_has_an_end(psp: Psp, payer: Customer, one_day: None) -> None:
+def test_a_target_is_reached_and_the_month_has_an_end(psp: Psp, payer: Customer) -> None:
     on(psp, payer, mode="target", amount_cents=10_000, cap_cents=15_000)
     assert auto_recharge.run() == 1
     assert wallet_nano_usd(payer) == 100 * 10**9

@@ -25,7 +25,7 @@ from billing.models import Document, DocumentCounter, DocumentFile, DocumentMail
 from tests import builders
 from tests.acting import acting_as
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_day")]
 
 
 def booked_well() -> None:

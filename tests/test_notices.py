@@ -166,7 +166,7 @@ def test_a_refund_tells_where_it_went_and_one_that_fails_tells_that_it_is_back(p
     assert refunds.refundable_nano_usd(payer) == 18 * NANO
 
 
-def test_a_budget_is_told_at_80_percent_and_used_up_once_a_period(payer: Customer) -> None:
+def test_a_budget_is_told_at_80_percent_and_used_up_once_a_period(payer: Customer, one_day: None) -> None:
     builders.top_up(payer, 100)
     key = builders.api_key(payer)
     budgets.set_limit(user=payer.members.get(), customer=payer, api_key=None, period="day", limit_nano_usd=10 * NANO)
