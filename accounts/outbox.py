@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from smtplib import SMTPException
 from typing import Any
 
-from django.db import connection, models
+from django.db import models
 from django.utils import timezone
 from psycopg import sql
+
+from accounts import claims
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +51,4 @@ def send_waiting(rows: models.QuerySet[Any], send: Callable[[Any], None], *, lim
 
 def _claims(table: str, limit: int) -> Iterator[int]:
     """One mail after the other, each taken by one worker only."""
-    statement = _CLAIM.format(table=sql.Identifier(table))
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [_MOST_TRIES])
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(_CLAIM.format(table=sql.Identifier(table)), limit, [_MOST_TRIES])

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, claims
 from accounts.models import Customer, User
 from billing import payers, stripe_gateway
 from billing.models import AutoRecharge, CardSetup, SavedCard
@@ -238,22 +238,17 @@ def _end(setup: CardSetup, status: CardSetup.Status, failure: str) -> str:
 
 def _due(limit: int) -> Iterator[uuid.UUID]:
     """Claims one row after the other; a page that stays open is asked about ever more seldom."""
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_cardsetup SET checked_at = clock_timestamp() WHERE id = (
-                    SELECT id FROM billing_cardsetup
-                    WHERE status IN ('started', 'open')
-                      AND created_at < clock_timestamp() - interval '1 minute'
-                      AND created_at > clock_timestamp() - interval '3 days'
-                      AND coalesce(checked_at, '-infinity') < clock_timestamp()
-                          - greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8)
-                    ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(
+        """
+        UPDATE billing_cardsetup SET checked_at = clock_timestamp() WHERE id = (
+            SELECT id FROM billing_cardsetup
+            WHERE status IN ('started', 'open')
+              AND created_at < clock_timestamp() - interval '1 minute'
+              AND created_at > clock_timestamp() - interval '3 days'
+              AND coalesce(checked_at, '-infinity') < clock_timestamp()
+                  - greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8)
+            ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING id
+        """,
+        limit,
+    )

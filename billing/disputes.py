@@ -4,11 +4,11 @@ import logging
 import uuid
 from collections.abc import Iterator
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from accounts import holds, notices
+from accounts import claims, holds, notices
 from accounts.mail import Letter
 from accounts.models import Customer, User
 from billing import (
@@ -312,18 +312,13 @@ def _uuid(text: str) -> uuid.UUID | None:
 
 
 def _due(limit: int) -> Iterator[str]:
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_dispute SET checked_at = clock_timestamp() WHERE id = (
-                    SELECT id FROM billing_dispute WHERE stage IN ('new', 'inquiry', 'open')
-                      AND coalesce(checked_at, seen_at) < clock_timestamp() - interval '1 hour'
-                    ORDER BY seen_at LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING provider_id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(
+        """
+        UPDATE billing_dispute SET checked_at = clock_timestamp() WHERE id = (
+            SELECT id FROM billing_dispute WHERE stage IN ('new', 'inquiry', 'open')
+              AND coalesce(checked_at, seen_at) < clock_timestamp() - interval '1 hour'
+            ORDER BY seen_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING provider_id
+        """,
+        limit,
+    )

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
+from accounts import claims
 from billing import cards, disputes, fraud_warnings, refund_bookings, stripe_gateway, topups
 from billing.models import CardSetup, StripeEvent, TopUp
 from billing.reconciliation import payouts
@@ -126,25 +126,22 @@ class _Claimed:
 
 def _claims(limit: int) -> Iterator[_Claimed]:
     """One event after the other, each taken by one worker only; a worker that dies gives it back by the clock."""
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_stripeevent SET
-                    attempts = attempts + 1,
-                    not_before = clock_timestamp()
-                        + least(interval '1 hour', interval '10 seconds' * 2 ^ least(attempts, 9))
-                WHERE id = (
-                    SELECT id FROM billing_stripeevent
-                    WHERE handled_at IS NULL AND not_before <= clock_timestamp()
-                    ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING id, coalesce(payload #>> '{data,object,object}', ''), object_id,
-                            payload #> '{data,object}', clock_timestamp()
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
+    due = claims.rows(
+        """
+        UPDATE billing_stripeevent SET
+            attempts = attempts + 1,
+            not_before = clock_timestamp()
+                + least(interval '1 hour', interval '10 seconds' * 2 ^ least(attempts, 9))
+        WHERE id = (
+            SELECT id FROM billing_stripeevent
+            WHERE handled_at IS NULL AND not_before <= clock_timestamp()
+            ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING id, coalesce(payload #>> '{data,object,object}', ''), object_id,
+                    payload #> '{data,object}', clock_timestamp()
+        """,
+        limit,
+    )
+    for row in due:
         subject = Subject(kind=row[1], id=row[2], hint=_object(row[3]))
         yield _Claimed(id=row[0], subject=subject, at=row[4])
 

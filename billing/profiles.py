@@ -4,10 +4,10 @@ import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, claims
 from accounts.models import Customer, User
 from billing import vat
 from billing.models import BillingProfile, TaxIdCheck, TaxIdKind, TaxIdState
@@ -108,22 +108,17 @@ def _learn(profile: BillingProfile, answer: vat.Answer) -> int:
 
 def _claims(limit: int) -> Iterator[int]:
     """One profile after the other, each taken by one worker only; invalid numbers are not asked about again."""
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_billingprofile SET
-                    check_attempts = check_attempts + 1,
-                    check_not_before = clock_timestamp()
-                        + least(interval '6 hours', interval '30 seconds' * 2 ^ least(check_attempts, 10))
-                WHERE customer_id = (
-                    SELECT customer_id FROM billing_billingprofile
-                    WHERE tax_id_state IN ('pending', 'unreachable', 'valid') AND check_not_before <= clock_timestamp()
-                    ORDER BY check_not_before LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING customer_id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(
+        """
+        UPDATE billing_billingprofile SET
+            check_attempts = check_attempts + 1,
+            check_not_before = clock_timestamp()
+                + least(interval '6 hours', interval '30 seconds' * 2 ^ least(check_attempts, 10))
+        WHERE customer_id = (
+            SELECT customer_id FROM billing_billingprofile
+            WHERE tax_id_state IN ('pending', 'unreachable', 'valid') AND check_not_before <= clock_timestamp()
+            ORDER BY check_not_before LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING customer_id
+        """,
+        limit,
+    )

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
+from accounts import claims
 from accounts.models import Customer, User
 from billing import refund_bookings, stripe_gateway
 from billing.models import Dispute, Refund, RefundPart
@@ -169,21 +170,16 @@ def _send(part: RefundPart) -> None:
 
 def _due(limit: int) -> Iterator[uuid.UUID]:
     """One part after the other: what waits, and what was sent long enough ago to be asked about."""
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_refundpart SET checked_at = clock_timestamp() WHERE id = (
-                    SELECT id FROM billing_refundpart
-                    WHERE status IN ('planned', 'sending', 'pending')
-                      AND coalesce(checked_at, '-infinity') < clock_timestamp() - CASE
-                          WHEN status = 'planned' THEN interval '5 seconds'
-                          ELSE greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8) END
-                    ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(
+        """
+        UPDATE billing_refundpart SET checked_at = clock_timestamp() WHERE id = (
+            SELECT id FROM billing_refundpart
+            WHERE status IN ('planned', 'sending', 'pending')
+              AND coalesce(checked_at, '-infinity') < clock_timestamp() - CASE
+                  WHEN status = 'planned' THEN interval '5 seconds'
+                  ELSE greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8) END
+            ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING id
+        """,
+        limit,
+    )

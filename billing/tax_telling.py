@@ -4,10 +4,10 @@ import logging
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from accounts import claims
 from billing import stripe_gateway, taxing
 from billing.models import Document, TaxRecord, TopUpTax
 from billing.stripe_gateway import RecordedTax
@@ -136,22 +136,17 @@ def _due(limit: int) -> Iterator[int]:
 
     Its pause grows to an hour, so that a lost answer is asked for again while the provider still keeps it (a day).
     """
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_taxrecord SET
-                    tries = tries + 1,
-                    not_before = clock_timestamp() + interval '1 minute' * least(2 ^ least(tries, 8), 60)
-                WHERE id = (
-                    SELECT r.id FROM billing_taxrecord r LEFT JOIN billing_taxrecord s ON s.id = r.original_id
-                    WHERE r.state = 'due' AND r.not_before <= clock_timestamp()
-                      AND (s.id IS NULL OR s.state = 'recorded')
-                    ORDER BY r.not_before, r.id LIMIT 1 FOR UPDATE OF r SKIP LOCKED
-                ) RETURNING id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(
+        """
+        UPDATE billing_taxrecord SET
+            tries = tries + 1,
+            not_before = clock_timestamp() + interval '1 minute' * least(2 ^ least(tries, 8), 60)
+        WHERE id = (
+            SELECT r.id FROM billing_taxrecord r LEFT JOIN billing_taxrecord s ON s.id = r.original_id
+            WHERE r.state = 'due' AND r.not_before <= clock_timestamp()
+              AND (s.id IS NULL OR s.state = 'recorded')
+            ORDER BY r.not_before, r.id LIMIT 1 FOR UPDATE OF r SKIP LOCKED
+        ) RETURNING id
+        """,
+        limit,
+    )

@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import claims
 from accounts.models import Customer, User
 from billing import card_payments, declines, fx, stripe_gateway, taxing, top_up_limits
 from billing.models import SavedCard, TopUp
@@ -257,26 +258,21 @@ def _due(limit: int) -> Iterator[uuid.UUID]:
 
     A page is left to its events for a minute; a saved card waits for the worker alone and is taken up after seconds.
     """
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_topup SET checked_at = clock_timestamp() WHERE id = (
-                    SELECT id FROM billing_topup
-                    WHERE (status IN ('started', 'open', 'processing')
-                           OR (status = 'paid' AND balance_transaction_id IS NULL))
-                      AND method <> 'bank'
-                      AND created_at < clock_timestamp() - CASE
-                          WHEN status = 'started' AND method <> 'checkout' THEN interval '3 seconds'
-                          ELSE interval '1 minute' END
-                      AND created_at > clock_timestamp() - interval '30 days'
-                      AND coalesce(checked_at, '-infinity') < clock_timestamp()
-                          - greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8)
-                    ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield row[0]
+    return claims.ids(
+        """
+        UPDATE billing_topup SET checked_at = clock_timestamp() WHERE id = (
+            SELECT id FROM billing_topup
+            WHERE (status IN ('started', 'open', 'processing')
+                   OR (status = 'paid' AND balance_transaction_id IS NULL))
+              AND method <> 'bank'
+              AND created_at < clock_timestamp() - CASE
+                  WHEN status = 'started' AND method <> 'checkout' THEN interval '3 seconds'
+                  ELSE interval '1 minute' END
+              AND created_at > clock_timestamp() - interval '30 days'
+              AND coalesce(checked_at, '-infinity') < clock_timestamp()
+                  - greatest(interval '30 seconds', (clock_timestamp() - created_at) / 8)
+            ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING id
+        """,
+        limit,
+    )

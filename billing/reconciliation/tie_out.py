@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts import claims
 from billing import display, inbox, stripe_gateway
 from billing.inbox import Subject
 from billing.models import BalanceTransaction, Journal, TieOut
@@ -256,20 +257,16 @@ def _subject(movement: BalanceTransaction) -> Subject:
 
 def _due(limit: int) -> Iterator[BalanceTransaction]:
     """Claims one after the other, so that two clocks at once share the work."""
-    for _ in range(limit):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE billing_balancetransaction SET asked_at = clock_timestamp() WHERE id = (
-                    SELECT id FROM billing_balancetransaction
-                    WHERE explained_at IS NULL AND source_id <> ''
-                      AND coalesce(asked_at, '-infinity') < clock_timestamp()
-                          - greatest(interval '4 minutes', (clock_timestamp() - created_at) / 8)
-                    ORDER BY asked_at NULLS FIRST, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
-                ) RETURNING id
-                """
-            )
-            row = cursor.fetchone()
-        if row is None:
-            return
-        yield BalanceTransaction.objects.get(id=row[0])
+    due = claims.ids(
+        """
+        UPDATE billing_balancetransaction SET asked_at = clock_timestamp() WHERE id = (
+            SELECT id FROM billing_balancetransaction
+            WHERE explained_at IS NULL AND source_id <> ''
+              AND coalesce(asked_at, '-infinity') < clock_timestamp()
+                  - greatest(interval '4 minutes', (clock_timestamp() - created_at) / 8)
+            ORDER BY asked_at NULLS FIRST, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) RETURNING id
+        """,
+        limit,
+    )
+    return (BalanceTransaction.objects.get(id=movement_id) for movement_id in due)

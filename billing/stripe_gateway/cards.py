@@ -6,7 +6,7 @@ from typing import Any
 import stripe
 
 from billing.stripe_gateway.client import Translated, client
-from billing.stripe_gateway.intents import Card
+from billing.stripe_gateway.intents import Card, card_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ def kept_card(payment_method_id: str) -> KeptCard:
     """Raises Unavailable, Refused."""
     with Translated():
         method = client().v1.payment_methods.retrieve(payment_method_id)
-    return KeptCard(payment_method_id=method.id, customer_id=_id(method.customer), card=_card(method))
+    return KeptCard(payment_method_id=method.id, customer_id=_id(method.customer), card=card_of(getattr(method, "card", None)))
 
 
 def forget_card(payment_method_id: str) -> None:
@@ -89,22 +89,7 @@ def _setup(session: stripe.checkout.Session) -> SetupSession:
         reference=session.client_reference_id or "",
         customer_id=_id(session.customer),
         payment_method_id=_id(method),
-        card=_card(method) if isinstance(method, stripe.PaymentMethod) else Card(),
-    )
-
-
-def _card(method: stripe.PaymentMethod) -> Card:
-    card = getattr(method, "card", None)
-    if card is None:
-        return Card()
-    return Card(
-        brand=(card.brand or "card").title(),
-        last4=card.last4 or "",
-        exp_month=card.exp_month or 0,
-        exp_year=card.exp_year or 0,
-        fingerprint=card.fingerprint or "",
-        country=card.country or "",
-        funding=card.funding or "",
+        card=card_of(getattr(method, "card", None)),
     )
 
 

@@ -138,7 +138,7 @@ def payment_of(intent: stripe.PaymentIntent) -> Payment:
         charge_id=known.id if known else "",
         payment_method_id=(known.payment_method or "") if known else "",
         method=details.type if details else "",
-        card=_card(getattr(details, "card", None)),
+        card=card_of(getattr(details, "card", None)),
         receipt_url=(known.receipt_url or "") if known else "",
         fee=_fee(known),
     )
@@ -173,7 +173,8 @@ def _fee(charge: stripe.Charge | None) -> Fee | None:
     )
 
 
-def _card(card: stripe.Charge.PaymentMethodDetails.Card | None) -> Card:
+def card_of(card: stripe.Charge.PaymentMethodDetails.Card | stripe.PaymentMethod.Card | None) -> Card:
+    """The card of a charge or of a method to pay."""
     if card is None:
         return Card()
     return Card(
