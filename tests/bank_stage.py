@@ -1,6 +1,5 @@
 """Our bank in tests: two people of finance, a payer and its wishes, lines of the statement, and payouts."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,12 +16,9 @@ TODAY = timezone.now().date()
 
 
 @pytest.fixture(autouse=True)
-def _our_bank(settings: Any) -> Iterator[None]:
+def _our_bank(settings: Any) -> None:
     settings.BANK_ACCOUNT = {"Account holder": "Clearinghouse Inc", "IBAN": "DE02 1203 0000 0000 2020 51"}
     settings.STAFF_MFA_REQUIRED = False
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from signing.pm import livepeer_pb2 as pb
+from tests.json_doors import JsonDoors, opened
 
 LATE_SECONDS = 0.8
 
@@ -62,11 +62,9 @@ def _tickets(answer: bytes) -> set[tuple[bytes, int]]:
 def lossy_line(*signer_urls: str) -> Iterator[LossyLine]:
     line, turns = LossyLine(), itertools.cycle(map(urlsplit, signer_urls))
 
-    class Doors(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Doors(JsonDoors):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.body()
             there = next(turns)
             onward = http.client.HTTPConnection(there.hostname or "", there.port, timeout=15)
             onward.request("POST", self.path, body=body, headers={"Authorization": self.headers["Authorization"]})
@@ -80,23 +78,7 @@ def lossy_line(*signer_urls: str) -> Iterator[LossyLine]:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            self.send_response(given.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.answer(given.status, answer)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Doors)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    line.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with opened(Doors) as line.url:
         yield line
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

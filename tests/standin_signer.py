@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from eth_account import Account
@@ -17,6 +16,7 @@ from eth_account.messages import encode_defunct
 from signing.pm import livepeer_pb2 as pb
 from signing.pm import quotes
 from signing.pm.tickets import Ticket, expected_value, keccak256
+from tests.json_doors import JsonDoors, opened
 
 _NOTHING = keccak256(b"")
 
@@ -156,35 +156,16 @@ class StandinSigner:
 def standin_signer(payer: Payer) -> Iterator[StandinSigner]:
     signer = StandinSigner(payer)
 
-    class Doors(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Doors(JsonDoors):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.body()
             if self.path == "/sign-orchestrator-info":
                 status, answer = 200, dict[str, Any](signer.who())
             else:
                 status, answer = signer.pay(json.loads(body))
             if status != 200:
                 answer = {"error": {"message": f"refused with {status}"}}
-            text = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+            self.answer(status, json.dumps(answer).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Doors)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    signer.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with opened(Doors) as signer.url:
         yield signer
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

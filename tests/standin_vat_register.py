@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.json_doors import JsonDoors, opened
 
 COMPANY = {"name": "EXAMPLE VIDEO SARL", "address": "12 RUE DE RIVOLI\n75001 PARIS"}
 
@@ -25,16 +25,16 @@ class Standin:
 def running_register() -> Iterator[Standin]:
     standin = Standin()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Doors(JsonDoors):
         def do_POST(self) -> None:
-            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            question = json.loads(self.body())
             standin.asked.append(question)
             number = question["countryCode"] + question["vatNumber"]
             if self.path != "/check-vat-number":
-                self.answer(404, {})
+                self.answer(404, b"{}")
             elif standin.trouble:
                 errors = {"actionSucceed": False, "errorWrappers": [{"error": standin.trouble}]}
-                self.answer(200 if standin.trouble.startswith("MS_") else 500, errors)
+                self.answer(200 if standin.trouble.startswith("MS_") else 500, json.dumps(errors).encode())
             else:
                 valid = number in standin.known
                 said = {
@@ -45,24 +45,8 @@ def running_register() -> Iterator[Standin]:
                 }
                 proof = f"WAPIAAA{len(standin.asked):04d}" if question.get("requesterNumber") else ""
                 said |= {"requestDate": "2026-11-22T01:00:00.000Z", "requestIdentifier": proof}
-                self.answer(200, said if valid else said | {"name": "---", "address": "---"})
+                said |= {} if valid else {"name": "---", "address": "---"}
+                self.answer(200, json.dumps(said).encode())
 
-        def answer(self, status: int, body: dict[str, Any]) -> None:
-            text = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    standin.url = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with opened(Doors) as standin.url:
         yield standin
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,7 +1,6 @@
 """Staff find a customer by number, name or e-mail address, and see whose money it is before any of it moves."""
 
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from accounts import approvals, customers
+from accounts import customers
 from accounts.models import Approval, Customer, Membership
 from billing.account_search import SHOWN
 from billing.models import Refund
@@ -22,11 +21,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _one_factor(settings: Any) -> Iterator[None]:
+def _one_factor(settings: Any) -> None:
     settings.STAFF_MFA_REQUIRED = False
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Refunds that stand still are seen with age and amount, and given back to the balance with one click, once."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -24,12 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _one_factor(settings: Any) -> Iterator[None]:
+def _one_factor(settings: Any) -> None:
     settings.STAFF_MFA_REQUIRED = False
     settings.REFUND_APPROVAL_LIMIT_CENTS = 2_000
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
 
 
 def signed_in(*roles: str) -> Client:

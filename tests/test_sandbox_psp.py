@@ -14,6 +14,9 @@ import stripe
 
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import DECLINED_CARD, SECURE_CARD, Psp, running_psp
+from tests.stripe_client import client
+
+__all__ = ["client"]
 
 KINDS = {"checkout.session": "cs_test_", "payment_intent": "pi_", "charge": "ch_", "balance_transaction": "txn_"}
 
@@ -23,15 +26,6 @@ def psp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Psp]:
     with running_psp(tmp_path_factory.mktemp("psp")) as running:
         running.settings(settle_after_seconds=0)
         yield running
-
-
-@pytest.fixture
-def client(psp: Psp) -> Iterator[stripe.StripeClient]:
-    http_client: Any = stripe.RequestsClient()
-    yield stripe.StripeClient(
-        psp.secret_key, base_addresses={"api": psp.url}, http_client=http_client, max_network_retries=0
-    )
-    http_client.close()
 
 
 def order(amount: int = 10_000, **more: Any) -> Any:

@@ -8,6 +8,9 @@ import pytest
 import stripe
 
 from sandbox.psp.client import GOOD_CARD, SECURE_CARD, Psp, running_psp
+from tests.stripe_client import client
+
+__all__ = ["client"]
 
 ALWAYS_ASKS = "4000 0027 6000 3184"
 ASKS_ON_REQUEST = "4000 0000 0000 3055"
@@ -21,15 +24,6 @@ def psp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Psp]:
     with running_psp(tmp_path_factory.mktemp("psp")) as running:
         running.settings(settle_after_seconds=0, delayed_payment_after_seconds=3_600)
         yield running
-
-
-@pytest.fixture
-def client(psp: Psp) -> Iterator[stripe.StripeClient]:
-    http_client: Any = stripe.RequestsClient()
-    yield stripe.StripeClient(
-        psp.secret_key, base_addresses={"api": psp.url}, http_client=http_client, max_network_retries=0
-    )
-    http_client.close()
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ import stripe
 
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import Psp, running_psp
+from tests.stripe_client import client
 from tests.test_sandbox_psp_webhooks import receiving, types
+
+__all__ = ["client"]
 
 DAY = 24 * 3600
 
@@ -20,15 +23,6 @@ def psp(tmp_path: Path) -> Iterator[Psp]:
     with running_psp(tmp_path) as running:
         running.settings(settle_after_seconds=0)
         yield running
-
-
-@pytest.fixture
-def client(psp: Psp) -> Iterator[stripe.StripeClient]:
-    http_client: Any = stripe.RequestsClient()
-    yield stripe.StripeClient(
-        psp.secret_key, base_addresses={"api": psp.url}, http_client=http_client, max_network_retries=0
-    )
-    http_client.close()
 
 
 def eventually[T](look: Callable[[], T], right: Callable[[T], bool]) -> T:

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import stripe
 
 from sandbox.psp.client import Psp, running_psp
+from tests.stripe_client import client
+
+__all__ = ["client"]
 
 
 @pytest.fixture(scope="module")
@@ -16,15 +18,6 @@ def psp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Psp]:
     with running_psp(tmp_path_factory.mktemp("psp")) as running:
         running.settings(settle_after_seconds=0, refund_moves_after_seconds=0, verdict_after_seconds=0)
         yield running
-
-
-@pytest.fixture
-def client(psp: Psp) -> Iterator[stripe.StripeClient]:
-    http_client: Any = stripe.RequestsClient()
-    yield stripe.StripeClient(
-        psp.secret_key, base_addresses={"api": psp.url}, http_client=http_client, max_network_retries=0
-    )
-    http_client.close()
 
 
 def pay(client: stripe.StripeClient, amount: int = 10_000, *, card: str = "pm_card_visa") -> str:

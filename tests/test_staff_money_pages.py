@@ -1,7 +1,6 @@
 """What staff see and ask for on the pages of refunds, disputes and exchange rates, under the web's own rights."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -25,11 +24,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _one_factor(settings: Any) -> Iterator[None]:
+def _one_factor(settings: Any) -> None:
     settings.STAFF_MFA_REQUIRED = False
-    approvals.kinds.cache_clear()
-    yield
-    approvals.kinds.cache_clear()
 
 
 def signed_in(user: User) -> Client:

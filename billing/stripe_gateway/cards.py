@@ -67,7 +67,8 @@ def kept_card(payment_method_id: str) -> KeptCard:
     """Raises Unavailable, Refused."""
     with Translated():
         method = client().v1.payment_methods.retrieve(payment_method_id)
-    return KeptCard(payment_method_id=method.id, customer_id=_id(method.customer), card=card_of(getattr(method, "card", None)))
+    card = card_of(getattr(method, "card", None))
+    return KeptCard(payment_method_id=method.id, customer_id=_id(method.customer), card=card)
 
 
 def forget_card(payment_method_id: str) -> None:
