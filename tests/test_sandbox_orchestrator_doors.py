@@ -192,7 +192,8 @@ def test_a_node_that_stops_leaves_no_connection_of_its_clients_open(
                 for _ in range(3):  # and it is stopped in the moment in which they came
                     raw = clients.enter_context(socket.create_connection((where.hostname, where.port), timeout=10))
                     clients.enter_context(context.wrap_socket(raw))
-            assert caplog.messages == []
+            # The worker may still be called for an earlier story, which says when that fails.
+            assert [each for each in caplog.records if not str(each.threadName).startswith("wake ")] == []
             caplog.clear()  # what is logged of an error keeps it alive
             gc.collect()
     assert [str(each.message) for each in heard if "unclosed" in str(each.message)] == []
