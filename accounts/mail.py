@@ -33,7 +33,7 @@ def render(
 ) -> EmailMultiAlternatives:
     context = {"letter": letter, "to": to, "web_url": settings.WEB_URL}
     message = EmailMultiAlternatives(
-        subject=letter.subject,
+        subject=" ".join(letter.subject.split()),  # names in it are customers' own, and a header is one line
         body=render_to_string("mail/letter.txt", context),
         from_email=settings.DEFAULT_FROM_EMAIL,
         to=[to],

@@ -32,7 +32,8 @@ def send_waiting(rows: models.QuerySet[Any], send: Callable[[Any], None], *, lim
     """Sends what waits among `rows`, which have `attempts`, `not_before`, `sent_at` and `error`; returns how many went.
 
     A worker that dies between the mail server's yes and our note of it sends once more, under the same Message-ID,
-    so that a mailbox shows it once. One that is refused waits longer each time and is given up after eight tries.
+    so that a mailbox shows it once. One that is refused, or is no mail, waits longer each time and is given up after
+    eight tries; the others go on.
     """
     sent = 0
     for row_id in _claims(rows.model._meta.db_table, limit):
@@ -40,7 +41,7 @@ def send_waiting(rows: models.QuerySet[Any], send: Callable[[Any], None], *, lim
         waiting = rows.model._default_manager.filter(pk=row_id, sent_at=None)
         try:
             send(row)
-        except (SMTPException, OSError) as error:
+        except (SMTPException, OSError, ValueError) as error:
             log.warning("%s is mailed later: %s", row, type(error).__name__)
             waiting.update(error=type(error).__name__)
         else:

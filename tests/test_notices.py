@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import IntegrityError, connection, connections, transaction
+from django.test import Client
 from django.utils import timezone
 
 from accounts import holds, notices
+from accounts.mail import Letter
 from accounts.models import Customer, Membership, Notice
 from billing import budget_letters, budgets, disputes, fraud_warnings, money_letters, refunds
 from billing.models import Dispute, Refund
@@ -232,3 +234,15 @@ def test_a_letter_waits_for_the_mail_server_goes_out_once_from_many_workers_and_
     for change in ("UPDATE accounts_notice SET \"to\" = 'x'", "DELETE FROM accounts_notice"):
         with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(change)
+
+
+def test_no_name_and_no_address_keeps_letters_from_those_who_wait_for_them(payer: Customer, static_files: None) -> None:
+    client = Client()
+    client.force_login(payer.members.get())
+    assert client.post("/settings/account/", {"company": "Pay\ner"}).status_code == 302
+    payer.refresh_from_db()
+    words = Letter(subject=f"A payment is disputed: {payer.name}", paragraphs=["The bank says so."])
+    notices.write_to(payer, reference="one", letter=words, to="nobody@example.com\nBcc: all@example.com")
+    notices.write_to(payer, reference="two", letter=words, to="risk@example.com")
+    assert post() == ["A payment is disputed: Pay er"]
+    assert Notice.objects.get(reference="one").error == "BadHeaderError"
