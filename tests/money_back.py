@@ -11,8 +11,8 @@ import stripe
 from django.utils import timezone
 
 from accounts.models import Customer
-from billing import check_books, inbox, ledger, postings
-from billing.models import FxRate, StripeEvent, TopUp, Wallet
+from billing import check_books, inbox, ledger, postings, refunds
+from billing.models import FxRate, Refund, RefundPart, StripeEvent, TopUp, Wallet
 from sandbox.psp.client import Psp, running_psp
 from tests import builders
 
@@ -143,3 +143,20 @@ def handle_events(psp: Psp) -> None:
     until(lambda: not psp.state()["deliveries"].get("pending"))
     StripeEvent.objects.filter(handled_at=None).update(not_before=timezone.now())
     inbox.handle_waiting()
+
+
+def want(payer: Customer, nano_usd: int, refund_id: uuid.UUID | None = None) -> Refund:
+    """A refund that the payer asks for."""
+    return refunds.request(
+        customer=payer,
+        user=payer.members.get(),
+        amount_nano_usd=nano_usd,
+        reason="Done with the project",
+        refund_id=refund_id or uuid.uuid4(),
+    )
+
+
+def go_on() -> None:
+    """The worker's clock, without its pauses."""
+    RefundPart.objects.update(checked_at=None)
+    refunds.work()

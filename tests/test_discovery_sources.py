@@ -52,15 +52,9 @@ def test_a_webhook_names_orchestrators_until_it_names_others(settings: Settings)
         assert addresses() == {"https://d.example:4"}
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxChain]:
-    with chain_cast.quiet_chain(tmp_path_factory.mktemp("chain")) as chain:
-        chain_cast.fund(chain, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER)
-        yield chain
-
-
 @pytest.fixture
 def orchestrator(sandbox: SandboxChain, tmp_path: Path) -> Iterator[RunningOrchestrator]:
+    chain_cast.fund(sandbox, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER)
     with running_orchestrator(
         tmp_path / "orchestrator",
         rpc_url=sandbox.rpc_url,

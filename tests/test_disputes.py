@@ -15,9 +15,21 @@ from billing import disputes, documents, fraud, inbox, ledger, postings, refunds
 from billing.models import Dispute, Document, FraudSignal, Journal, Refund, StripeEvent, TopUp
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, spend, until
+from tests.money_back import (
+    NANO,
+    ask,
+    available,
+    booked_well,
+    books,
+    debt,
+    go_on,
+    handle_events,
+    pay,
+    spend,
+    until,
+    want,
+)
 from tests.signer_stage import offer, running_signer
-from tests.test_refunds import go_on, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,8 +19,7 @@ from billing.models import BillingProfile, FraudSignal, Refund, TopUp
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.money_back import NANO, available, booked_well, debt, pay, spend
-from tests.test_refunds import go_on, want
+from tests.money_back import NANO, available, booked_well, debt, go_on, pay, spend, want
 
 
 @pytest.fixture(autouse=True)

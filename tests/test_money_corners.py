@@ -11,9 +11,8 @@ from accounts.models import Customer
 from billing import check_books, disputes, postings, stripe_gateway
 from billing.models import Dispute, Document, RefundPart
 from sandbox.psp.client import Psp
-from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay
+from tests.money_back import NANO, ask, available, booked_well, books, debt, go_on, handle_events, pay, want
 from tests.test_disputes import of, opened, status, worked_case
-from tests.test_refunds import go_on, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EURO = 10_850_000

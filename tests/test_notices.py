@@ -19,8 +19,7 @@ from billing.models import Dispute, Refund
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.acting import acting_as
-from tests.money_back import NANO, handle_events, pay, spend, until
-from tests.test_refunds import go_on, want
+from tests.money_back import NANO, go_on, handle_events, pay, spend, until, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

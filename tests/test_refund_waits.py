@@ -16,8 +16,7 @@ from billing.models import Refund, RefundPart
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.acting import acting_as
-from tests.money_back import NANO, ask, available, booked_well, books, handle_events, pay
-from tests.test_refunds import go_on, want
+from tests.money_back import NANO, ask, available, booked_well, books, go_on, handle_events, pay, want
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,20 +15,23 @@ from billing.documents import archive
 from billing.models import Document, Journal, Refund, RefundPart, WalletEntry
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, ask, available, booked_well, books, debt, handle_events, pay, spend, until
+from tests.money_back import (
+    NANO,
+    ask,
+    available,
+    booked_well,
+    books,
+    debt,
+    go_on,
+    handle_events,
+    pay,
+    spend,
+    until,
+    want,
+)
 from tests.test_documents import text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def want(payer: Customer, nano_usd: int, refund_id: uuid.UUID | None = None) -> Refund:
-    return refunds.request(
-        customer=payer,
-        user=payer.members.get(),
-        amount_nano_usd=nano_usd,
-        reason="Done with the project",
-        refund_id=refund_id or uuid.uuid4(),
-    )
 
 
 def done_in_the_end(refund: Refund) -> bool:
@@ -47,12 +50,6 @@ def promotional_rest(payer: Customer) -> None:
         reference="grant:1",
         occurred_at=timezone.now(),
     )
-
-
-def go_on() -> None:
-    """The worker's clock, without its pauses."""
-    RefundPart.objects.update(checked_at=None)
-    refunds.work()
 
 
 def test_a_refund_takes_credit_with_its_tax_back_to_the_card_and_leaves_the_fee_spent(

@@ -101,12 +101,6 @@ def holds(pids: list[int], needles: dict[str, bytes]) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxChain]:
-    with chain_cast.quiet_chain(tmp_path_factory.mktemp("chain")) as running:
-        yield running
-
-
 def common(chain: SandboxChain, sender: str) -> dict[str, str]:
     """What every process is told."""
     return {
@@ -130,12 +124,12 @@ def an_offer(chain: SandboxChain) -> str:
 
 
 def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
-    chain: SandboxChain, tmp_path: Path, static_files: None, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxChain, tmp_path: Path, static_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETH_ACCOUNT_KDF", "pbkdf2")
     secret = secrets.token_bytes(32)
     files = key_files.write(secret, tmp_path / "keys")
-    chain_cast.fund(chain, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER, sender=files.address)
+    chain_cast.fund(sandbox, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER, sender=files.address)
     password = files.password.read_text()
     needles = {
         "bytes": secret,
@@ -147,14 +141,14 @@ def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
     web_port, signer_port = free_port(), free_port()
     web_url, signer_url = f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{signer_port}"
     signer_env = {
-        **common(chain, files.address),
+        **common(sandbox, files.address),
         "PGOPTIONS": "-c role=clearinghouse_signer",
         "SIGNER_PORT": str(signer_port),
         "SENDER_KEYSTORE_FILE": str(files.keystore),
         "SENDER_KEYSTORE_PASSWORD_FILE": str(files.password),
     }
     web_env = {
-        **common(chain, files.address),
+        **common(sandbox, files.address),
         "PGOPTIONS": "-c role=clearinghouse_web",
         "WEB_URL": web_url,
         "SIGNER_URL": signer_url,
@@ -171,7 +165,7 @@ def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
         client = a_customer(signer_url)
         answers = []
         for _ in range(5):
-            paid = client.pay(orchestrator=an_offer(chain), type="live")
+            paid = client.pay(orchestrator=an_offer(sandbox), type="live")
             check_tickets(paid.payment, files.address)
             answers += [paid.body, client.request("POST", "/sign-orchestrator-info").body]
             answers += [fetched(web_url + page) for page in PAGES]
@@ -187,17 +181,17 @@ def test_the_web_process_its_logs_and_its_answers_know_nothing_of_the_key(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "standin"])
 def test_a_signer_takes_its_keys_from_a_folder_and_from_a_web3signer(
-    chain: SandboxChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+    sandbox: SandboxChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("ETH_ACCOUNT_KDF", "pbkdf2")
     here, there = secrets.token_bytes(32), secrets.token_bytes(32)
     files, remote = key_files.write(here, tmp_path / "keys"), Keystore(there)
     for address in (files.address, remote.checksum_address):
-        chain_cast.fund(chain, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER, sender=address)
+        chain_cast.fund(sandbox, deposit=chain_cast.ETHER, reserve=chain_cast.ETHER, sender=address)
     port, log = free_port(), tmp_path / "signer.log"
     with standin_web3signer.running(there) as server:
         env = {
-            **common(chain, files.address),
+            **common(sandbox, files.address),
             "PGOPTIONS": "-c role=clearinghouse_signer",
             "SIGNER_PORT": str(port),
             "SENDER_KEYSTORE_FILE": str(tmp_path / "keys"),
@@ -211,11 +205,11 @@ def test_a_signer_takes_its_keys_from_a_folder_and_from_a_web3signer(
                 return
             until_answers(f"http://127.0.0.1:{port}/readyz", signer, log)
             client = a_customer(f"http://127.0.0.1:{port}")
-            check_tickets(client.pay(orchestrator=an_offer(chain), type="live").payment, files.address)
+            check_tickets(client.pay(orchestrator=an_offer(sandbox), type="live").payment, files.address)
             sender_keys.register(remote.checksum_address)
             sender_keys.move(Customer.objects.get(), to=remote.checksum_address)
             deadline = time.monotonic() + 10
-            while (paid := client.pay(orchestrator=an_offer(chain), type="live")).payment.sender != remote.address:
+            while (paid := client.pay(orchestrator=an_offer(sandbox), type="live")).payment.sender != remote.address:
                 assert time.monotonic() < deadline
             check_tickets(paid.payment, remote.checksum_address)
 

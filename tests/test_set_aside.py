@@ -14,8 +14,7 @@ from billing import disputes, ledger, set_aside
 from billing.models import Document
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, booked_well, pay, spend
-from tests.test_refunds import want
+from tests.money_back import NANO, booked_well, pay, spend, want
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_day")]
 

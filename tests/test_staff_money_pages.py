@@ -17,8 +17,7 @@ from sandbox.psp.client import Psp
 from tests import builders
 from tests.acting import acting_as
 from tests.browser import DESK, PHONE, Watch, open_browser, overflow
-from tests.money_back import NANO, available, booked_well, pay
-from tests.test_refunds import go_on
+from tests.money_back import NANO, available, booked_well, go_on, pay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

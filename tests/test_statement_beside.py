@@ -19,8 +19,7 @@ from billing.exports import month_bundle
 from billing.models import Journal, WalletEntry
 from sandbox.psp.client import Psp
 from tests import builders
-from tests.money_back import NANO, booked_well, pay, spend
-from tests.test_refunds import want
+from tests.money_back import NANO, booked_well, pay, spend, want
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_day")]
 NAMES = {"kept_aside": "Kept aside for a dispute", "refunding": "Refunds on their way", "owed": "Owed"}

@@ -16,8 +16,7 @@ from billing.top_up_booking import book
 from sandbox.psp.client import Psp
 from tests import builders
 from tests.acting import acting_as
-from tests.money_back import ask, available, until
-from tests.test_refunds import go_on, want
+from tests.money_back import ask, available, go_on, until, want
 from tests.test_tax import booked_well, buyer, provider, psp, register
 
 __all__ = ["provider", "psp", "register"]
