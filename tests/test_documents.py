@@ -26,6 +26,7 @@ from tests import builders
 from tests.acting import acting_as
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_day")]
+PAID: dict[str, Any] = {"status": TopUp.Status.PAID, "settled_at": builders.NOW}
 
 
 def booked_well() -> None:
@@ -54,6 +55,14 @@ def give_back(top_up: TopUp, net_cents: int, *, reference: str | None = None) ->
         return documents.issue_credit_note(
             top_up, reference=name, net_cents=net_cents, tax_cents=0, journal_id=journal_id, reason="asked for"
         )
+
+
+def unbooked(owner: Customer, cents: int, **more: Any) -> TopUp:
+    """The row of a top-up that no journal knows yet."""
+    amounts = dict.fromkeys(("amount_cents", "net_cents", "total_cents"), cents)
+    return TopUp.objects.create(
+        customer=owner, created_by=owner.members.get(), credit_nano_usd=cents * 10**7, **amounts, **more
+    )
 
 
 def text_of(pdf: bytes) -> str:
@@ -95,17 +104,7 @@ def test_sixteen_issuers_of_whom_some_roll_back_leave_no_gap() -> None:
 
     def issue(breaks: bool) -> str | None:
         try:
-            row = TopUp.objects.create(
-                customer=owner,
-                created_by=owner.members.get(),
-                amount_cents=1_000,
-                net_cents=1_000,
-                total_cents=1_000,
-                credit_nano_usd=10**10,
-                status=TopUp.Status.PAID,
-                payment_intent_id=f"pi_{uuid.uuid4().hex}",
-                settled_at=builders.NOW,
-            )
+            row = unbooked(owner, 1_000, **PAID, payment_intent_id=f"pi_{uuid.uuid4().hex}")
             together.wait()
             with transaction.atomic():
                 journal = builders.credit(owner, 10**10, reference=f"stripe:{row.payment_intent_id}")
@@ -206,17 +205,7 @@ def test_top_ups_of_before_there_were_receipts_get_theirs_from_the_clock() -> No
     owner = builders.customer()
     rows = []
     for _ in range(3):
-        row = TopUp.objects.create(
-            customer=owner,
-            created_by=owner.members.get(),
-            amount_cents=2_500,
-            net_cents=2_500,
-            total_cents=2_500,
-            credit_nano_usd=25 * 10**9,
-            status=TopUp.Status.PAID,
-            payment_intent_id=f"pi_{uuid.uuid4().hex}",
-            settled_at=builders.NOW,
-        )
+        row = unbooked(owner, 2_500, **PAID, payment_intent_id=f"pi_{uuid.uuid4().hex}")
         builders.credit(owner, 25 * 10**9, reference=f"stripe:{row.payment_intent_id}")
         rows.append(row)
     assert check_books.invariants()["paid_top_ups_without_receipt"] == 3
@@ -230,14 +219,7 @@ def test_top_ups_of_before_there_were_receipts_get_theirs_from_the_clock() -> No
 
 def test_a_receipt_is_refused_for_what_is_not_paid_or_not_booked() -> None:
     owner = builders.customer()
-    row = TopUp.objects.create(
-        customer=owner,
-        created_by=owner.members.get(),
-        amount_cents=1_000,
-        net_cents=1_000,
-        total_cents=1_000,
-        credit_nano_usd=10**10,
-    )
+    row = unbooked(owner, 1_000)
     for status in (TopUp.Status.OPEN, TopUp.Status.PAID):
         TopUp.objects.update(status=status, settled_at=timezone.now(), payment_intent_id="pi_unbooked")
         with pytest.raises(documents.NotPaid), transaction.atomic():
@@ -262,13 +244,7 @@ def test_the_file_says_what_the_snapshot_says_and_stays_the_same() -> None:
         assert said in words
     with acting_as("web"), transaction.atomic():
         pro_forma = documents.issue_pro_forma(
-            TopUp.objects.create(
-                customer=top_up.customer,
-                created_by=top_up.created_by,
-                amount_cents=500_000,
-                net_cents=500_000,
-                total_cents=500_000,
-            ),
+            unbooked(top_up.customer, 500_000),
             pay_to={"IBAN": "DE89 3704 0044 0532 0130 00", "reference": "CH-000123"},
             due_at=timezone.now() + timedelta(days=14),
         )
