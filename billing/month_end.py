@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
+from django.utils.module_loading import import_string
 
 from billing.models import Journal
 from billing.postings import CHART, DEPOSIT, PREPAID, RESERVE, Asset
-from billing.statements import next_month
+from billing.statements import closes_at, is_closed, next_month
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +154,15 @@ def months(*, now: datetime) -> list[date]:
         month = next_month(month)
         found.append(month)
     return found[::-1]
+
+
+def is_reached(month: date, *, now: datetime) -> bool:
+    """Whether it is closed, and whoever books what happened elsewhere has looked since.
+
+    To be asked before the figures are read that are to be complete.
+    """
+    guards = [import_string(name) for name in settings.BOOKS_WAIT_FOR]
+    return is_closed(month, now=now) and not any(guard(closes_at(month)) for guard in guards)
 
 
 def read(month: date) -> MonthEnd:

@@ -17,7 +17,7 @@ from billing import check_books as books
 from billing import month_end
 from billing.exports import books_bundle, month_bundle
 from billing.exports import general_ledger as ledger_csv
-from billing.statements import closes_at, is_closed
+from billing.statements import closes_at
 
 _IN_MEMORY_BYTES = 8 * 2**20
 
@@ -94,13 +94,13 @@ def _known(month: date) -> date:
 
 def _page(request: StaffRequest, month: date, checks: dict[str, Any] | None = None) -> HttpResponse:
     now = timezone.now()
-    months = month_end.months(now=now)
+    months, is_reached = month_end.months(now=now), month_end.is_reached(month, now=now)
     figures = month_end.read(month)
     context = {
         "months": months,
         "month": month,
         "running": month == months[0],
-        "closed": is_closed(month, now=now),
+        "closed": is_reached and not figures.liability.unposted_nano_usd,
         "closes_at": closes_at(month),
         "figures": figures,
         "pool_differs": any(pool.difference_wei for pool in figures.pools),

@@ -22,7 +22,9 @@ from billing.documents import statement_pdf
 from billing.exports import books_bundle, general_ledger, month_bundle, statement_csv, usage_csv
 from billing.models import Wallet
 from billing.statements import Statement
+from signing.models import ChainCursor
 from tests import builders, size
+from tests.acting import acting_as
 
 SEPTEMBER, OCTOBER, NOVEMBER = date(2026, 9, 1), date(2026, 10, 1), date(2026, 11, 1)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -264,6 +266,30 @@ def test_a_month_is_closed_once_what_was_under_way_at_its_end_is_booked(payer: C
     for now in (midnight, midnight + timedelta(minutes=59, seconds=59)):
         assert says(now) == [(True, False)] * 2
     assert says(midnight + timedelta(hours=1)) == [(True, True)] * 2
+
+
+def test_the_books_of_a_month_are_final_once_the_chain_is_booked_beyond_it(payer: Customer) -> None:
+    paid_in(payer, 10 * 10**9, FIRST)
+    closes_at = statements.closes_at(SEPTEMBER)
+
+    def booked(name: str, at: datetime) -> None:
+        given = {"block_number": 7, "block_hash": "0x07", "updated_at": at}
+        ChainCursor.objects.update_or_create(name=name, defaults=given)
+
+    def is_final() -> bool:
+        with acting_as("web"):
+            return bool(books_bundle.write(io.BytesIO(), SEPTEMBER, now=NOW)["final"])
+
+    assert is_final(), "who follows no chain waits for none"
+    booked("booked:31337:0xa", closes_at - timedelta(seconds=1))
+    assert not is_final(), "the chain was not read since: what happened on it may still come"
+    booked("booked:42161:0xa", closes_at)
+    assert is_final(), "another chain was followed before"
+    booked("booked:42161:0xb", closes_at - timedelta(seconds=1))
+    booked("latest:42161:0xb", closes_at)
+    assert not is_final()
+    booked("booked:42161:0xb", NOW)
+    assert is_final()
 
 
 def test_day_totals_and_single_charges_say_the_same(payer: Customer) -> None:

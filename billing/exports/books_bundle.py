@@ -10,7 +10,6 @@ from typing import IO, Any
 from billing import month_end
 from billing.exports import cells, general_ledger
 from billing.month_end import MonthEnd, TrialBalance
-from billing.statements import is_closed
 
 _NO_CLOCK = (1980, 1, 1, 0, 0, 0)  # the same content is the same archive
 _TRIAL_BALANCE = (
@@ -27,7 +26,11 @@ _ROLL_FORWARD = ("subject", "line", "asset", "amount", "amount_nano_usd_or_wei")
 
 
 def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
-    """Writes the archive for the month that begins on `month` and returns its manifest."""
+    """Writes the archive for the month that begins on `month` and returns its manifest.
+
+    It is `final` once the month is closed, its usage is posted and the chain is booked beyond it.
+    """
+    is_reached = month_end.is_reached(month, now=now)
     figures, (start, end) = month_end.read(month), month_end.bounds(month)
     files: list[dict[str, Any]] = []
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -39,7 +42,7 @@ def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
             files.append(_add(archive, name, lines))
         manifest = {
             "month": f"{month:%Y-%m}",
-            "final": is_closed(month, now=now) and not figures.liability.unposted_nano_usd,
+            "final": is_reached and not figures.liability.unposted_nano_usd,
             "agrees": figures.agrees,
             "files": files,
         }
