@@ -181,7 +181,11 @@ def _trouble(customer: Customer) -> tuple[str, str] | None:
         return None
     whose = "no payment is signed here" if stop.scope == Stop.Scope.ALL else "no payment of this account is signed"
     since = moments.minute(stop.set_at.astimezone(UTC))
-    text = f"Since {since} UTC {whose}. Your balance and your pages stay. Start your gateways again once it is over."
+    # Gateways end what was refused for good (402), and ask again where the shortage is ours (503).
+    then = "Gateways that ask again go on by themselves."
+    if stop.scope == Stop.Scope.CUSTOMER:
+        then = "Start your gateways again once it is over."
+    text = f"Since {since} UTC {whose}. Your balance and your pages stay. {then}"
     return "Payments are stopped", " ".join([text, *notices.whom_to_ask(customer)])
 
 

@@ -140,6 +140,7 @@ def test_the_stopped_customer_is_told_that_and_since_when_but_not_why(user: User
 
     assert "Payments are stopped" in told(payer)
     assert "no payment of this account is signed" in told(payer)
+    assert "Start your gateways again" in told(payer)
     assert "Eve" not in told(payer)
     assert "Payments are stopped" not in told(other)
     stops.lift(stop, user=user)
@@ -151,6 +152,7 @@ def test_the_stopped_customer_is_told_that_and_since_when_but_not_why(user: User
     stops.lift(stop, user=user)
     stops.throw(scope="all", subject="", reason="drill", user=user)
     assert "no payment is signed here" in told(other)
+    assert "go on by themselves" in told(other)
     Customer.objects.filter(pk=other.pk).update(status="frozen")
     assert "This account is frozen" in told(other)
 
