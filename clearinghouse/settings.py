@@ -170,7 +170,7 @@ APPROVAL_HOURS = env.integer("APPROVAL_HOURS", 72, minimum=1, maximum=720)
 # Functions that say how much waits for a person behind a door of the staff, by the door's name.
 STAFF_WAITING = {"staff_refunds": "billing.attention.refunds_waiting", "risk": "billing.attention.banks_waiting"}
 # Functions that say whether something of before a moment may be unbooked, because nobody looked for it since.
-BOOKS_WAIT_FOR = ["signing.booked.waits_since"]
+BOOKS_WAIT_FOR = ["billing.reconciliation.poller.waits_since", "signing.booked.waits_since"]
 # Modules that export KINDS: what can be asked for and needs a second person.
 APPROVABLE: list[str] = [
     "accounts.people",

@@ -20,7 +20,7 @@ from accounts.models import ApiKey, Customer
 from billing import ledger, postings, statements
 from billing.documents import statement_pdf
 from billing.exports import books_bundle, general_ledger, month_bundle, statement_csv, usage_csv
-from billing.models import Wallet
+from billing.models import ProviderCursor, Wallet
 from billing.statements import Statement
 from signing.models import ChainCursor
 from tests import builders, size
@@ -290,6 +290,27 @@ def test_the_books_of_a_month_are_final_once_the_chain_is_booked_beyond_it(payer
     assert not is_final()
     booked("booked:42161:0xb", NOW)
     assert is_final()
+
+
+def test_the_books_of_a_month_are_final_once_the_provider_was_read_beyond_it(payer: Customer, settings: Any) -> None:
+    paid_in(payer, 10 * 10**9, FIRST)
+    closes_at = statements.closes_at(SEPTEMBER)
+    cursors = ProviderCursor.objects
+    cursors.bulk_create(
+        ProviderCursor(name=name, since=FIRST, read_at=closes_at) for name in ProviderCursor.Name.values
+    )
+
+    def is_final() -> bool:
+        with acting_as("web"):
+            return bool(books_bundle.write(io.BytesIO(), SEPTEMBER, now=NOW)["final"])
+
+    settings.STRIPE_SECRET_KEY = "sk_test_1"
+    assert is_final()
+    for unread in (None, closes_at - timedelta(seconds=1)):
+        cursors.filter(name=ProviderCursor.Name.EVENTS).update(read_at=unread)
+        assert not is_final(), "what it did before the end of the month may still come"
+    settings.STRIPE_SECRET_KEY = ""
+    assert is_final(), "who asks no provider waits for none"
 
 
 def test_day_totals_and_single_charges_say_the_same(payer: Customer) -> None:

@@ -28,7 +28,7 @@ _ROLL_FORWARD = ("subject", "line", "asset", "amount", "amount_nano_usd_or_wei")
 def write(target: IO[bytes], month: date, *, now: datetime) -> dict[str, Any]:
     """Writes the archive for the month that begins on `month` and returns its manifest.
 
-    It is `final` once the month is closed, its usage is posted and the chain is booked beyond it.
+    It is `final` once the month is closed, its usage is posted, and provider and chain were read beyond it.
     """
     is_reached = month_end.is_reached(month, now=now)
     figures, (start, end) = month_end.read(month), month_end.bounds(month)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import inbox, stripe_gateway
@@ -42,6 +44,12 @@ def poll() -> dict[str, int]:
         "events": _read(ProviderCursor.Name.EVENTS, _events),
         "movements": _read(ProviderCursor.Name.MOVEMENTS, _movements),
     }
+
+
+def waits_since(moment: datetime) -> bool:
+    """Whether one of the lists was not read to its end since then; nobody waits for a provider that is not asked."""
+    unread = Q(read_at=None) | Q(read_at__lt=moment)
+    return bool(settings.STRIPE_SECRET_KEY) and ProviderCursor.objects.filter(unread).exists()
 
 
 def _events(since: datetime, after: str) -> tuple[_Seen, bool]:
