@@ -17,6 +17,19 @@ from clearinghouse.embedded import die_with_parent, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 150.0
+CHECK_BOOKS_WHEN_ASKED = """
+import io, json, sys
+from django.core.management import call_command
+from django.db import connection
+for _ in iter(sys.stdin.readline, ""):
+    output, status = io.StringIO(), 0
+    try:
+        call_command("check_books", stdout=output)
+    except SystemExit as end:
+        status = end.code
+    connection.close()
+    print(json.dumps([status, output.getvalue()]), flush=True)
+"""
 
 
 @dataclass
@@ -27,20 +40,10 @@ class RunningDemo:
     local_dir: Path
     facts: dict[str, str]
     output: Path
+    _accountant: subprocess.Popen[str] | None = None
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
-
-    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A management command against the demo's database, as its owner."""
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**_environment(self.local_dir), **self.settings()},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
     def settings(self) -> dict[str, str]:
         """What a process of the product needs to know of this demo."""
@@ -54,13 +57,31 @@ class RunningDemo:
         }
 
     def invariants(self) -> dict[str, int]:
-        """What `manage.py check_books` prints."""
-        done = self.manage("check_books")
-        lines = [line.partition(":") for line in done.stdout.splitlines()]
-        figures = {name: int(number) for name, _, number in lines}
-        assert figures, done.stderr
-        assert (done.returncode == 0) == (not any(figures.values())), done.stderr
+        """What the management command `check_books` prints, as the database's owner; one process runs it each time."""
+        if self._accountant is None:
+            self._accountant = subprocess.Popen(
+                [sys.executable, "manage.py", "shell", "--no-imports", "-c", CHECK_BOOKS_WHEN_ASKED],
+                cwd=ROOT,
+                env={**_environment(self.local_dir), **self.settings()},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=die_with_parent,
+            )
+        assert self._accountant.stdin
+        assert self._accountant.stdout
+        print(file=self._accountant.stdin, flush=True)
+        status, text = json.loads(self._accountant.stdout.readline())
+        figures = {name: int(number) for name, _, number in (line.partition(":") for line in text.splitlines())}
+        assert figures
+        assert (status == 0) == (not any(figures.values()))
         return figures
+
+    def close(self) -> None:
+        """Lets go of the process that looked at the books."""
+        if self._accountant:
+            self._accountant.communicate()
+            assert self._accountant.returncode == 0
 
     def stop(self) -> list[psutil.Process]:
         """Presses Ctrl-C; returns the processes that are still alive afterwards, of all that the demo had."""
@@ -103,7 +124,8 @@ def running_demo(local_dir: Path, *, traffic: bool = False, **environment: str) 
         )
         assert process.poll() is None, output.read_text()[-6000:]
         demo = RunningDemo(process, local_dir, json.loads(file.read_text()), output)
-        yield demo
+        with contextlib.closing(demo):
+            yield demo
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
