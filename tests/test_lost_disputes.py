@@ -46,7 +46,7 @@ def as_worker() -> int:
             cursor.execute("RESET ROLE")
 
 
-def test_a_lost_dispute_flags_whom_its_money_paid_once() -> None:
+def test_a_lost_dispute_flags_whom_its_money_paid_once(one_day: None) -> None:
     owner, stranger = builders.customer(), builders.customer()
     row = dispute(owner, stage="open")
     builders.top_up(stranger, 50)
