@@ -1,6 +1,8 @@
 """The house keeps its floors: arrows point down, pure rooms stay pure, each SDK has one owner."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,12 @@ def test_each_sdk_has_one_owner(sdk: str) -> None:
     owners = {Path(owner) for owner in OWNERS[sdk]}
     assert owners == {owner for owner in owners for user in users if user == owner or owner in user.parents}
     assert not [user for user in users if not owners & {user, *user.parents}]
+
+
+def test_pages_start_without_the_library_that_asks_the_chain() -> None:
+    """It takes a second and 22 MB of every process that loads it."""
+    start = "import django, sys; django.setup(); import clearinghouse.urls; sys.exit('web3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", start], cwd=ROOT, check=False).returncode == 0
 
 
 def test_no_room_is_a_lumber_room() -> None:
