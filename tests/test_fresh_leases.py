@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from signing.signer.asked_payments import AskedPayment, asked_payment
-from signing.signer.database import Database
+from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.fresh_money import Caps, FreshMoney
 from signing.signer.recipients import Recipients
 from tests.signer_stage import execute
@@ -105,6 +106,33 @@ def test_what_a_process_that_died_may_still_commit_stays_taken_however_long_that
             committing.execute("SELECT pg_current_xact_id()")
             assert await room(one) > 0
 
+    with_two_processes(story)
+
+
+def test_a_question_for_room_that_got_lost_and_is_carried_out_late_frees_nothing_that_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost: list[tuple[Any, ...]] = []
+
+    async def lose(_: Database, *question: Any) -> Sequence[tuple[Any, ...]]:
+        lost.append(question)
+        raise DatabaseUnavailable
+
+    async def story(one: FreshMoney, other: FreshMoney) -> None:
+        with monkeypatch.context() as away:
+            away.setattr(Database, "fetch", lose)
+            with pytest.raises(DatabaseUnavailable):
+                await room(one)
+        assert (await room(one), await room(other)) == (CAP, 0)
+        under_way = one.take([payment()])
+        assert under_way.rooms == {RECIPIENT: CAP}
+        [(statement, parameters)] = lost
+        with psycopg.connect(**params) as late:
+            late.execute(statement, parameters)
+        assert await room(other) == 0
+        one.settle(under_way, {RECIPIENT: CAP}, ())
+
+    params = connection.get_connection_params() | {"cursor_factory": None}
     with_two_processes(story)
 
 

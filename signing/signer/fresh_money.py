@@ -181,7 +181,12 @@ class FreshMoney:
             each: {"cap": bound.most, "new_cap": bound.most_while_new, "held": self._held(each)}
             for each, bound in bounds.items()
         }
-        rows = await self._database.fetch(_LEASE, [self._process, json.dumps(wanted), self.caps.season_days])
+        try:
+            rows = await self._database.fetch(_LEASE, [self._process, json.dumps(wanted), self.caps.season_days])
+        except BaseException:
+            # It may yet be carried out, after the next one: in another's name it frees nothing of what is held.
+            self._process = uuid.uuid4()
+            raise
         self._forget_doubts(asked_at, done_before=int(rows[0][0]), begun_before=int(rows[0][1]))
         leases = {}
         for _, _, recipient, room, most, spent, since in rows:
