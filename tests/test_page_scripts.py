@@ -64,7 +64,7 @@ def test_amounts_are_told_before_a_card_is_charged_and_the_keyboard_keeps_its_pl
         steps.focus()
         page.evaluate("document.activeElement.dataset.old = 'yes'")
         page.evaluate("htmx.ajax('GET', '/', {target: '#figures', swap: 'innerHTML'})")
-        page.wait_for_function("document.activeElement.hash === '#use' && !document.activeElement.dataset.old")
+        expect(page.locator("a[href$='#use']:focus:not([data-old])")).to_have_count(1)
         assert watch.troubles == []
 
         plain = browser.new_context(viewport=DESK, java_script_enabled=False)

@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ SECRET = "ch_live_storm000_key"
 PIXELS = (1, 700)
 PRICE = (5 * 10**9, 1)
 REFRESH_ODDS = 0.02
+SECONDS_BEFORE_ASKING_AGAIN = 0.05
+SECONDS_OF_A_COMMIT = 2.0  # the longest, begun before the 503
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +109,28 @@ class Tally:
 
 
 def work(session: Session, urls: list[str], tally: Tally, seed: int) -> None:
-    """Pays as often as REQUESTS says; of the answers a third is thrown away and asked for again, elsewhere."""
+    """Pays as often as REQUESTS says; of the answers a third is thrown away and asked for again, elsewhere.
+
+    Who was told 503 may have been paid, or may yet be: a refusal that follows is believed when no commit is under way.
+    """
     chance, lines = random.Random(seed), KeptOpen(urls)
     for _ in range(REQUESTS):
         request = session.request(chance.randint(*PIXELS))
         body = json.dumps(request).encode()
+        is_in_doubt = False
         while True:
             lost = chance.random() < 1 / 3
             answer = lines.pay(chance.randrange(len(urls)), body)
             tally.add(answer, lost=lost)
-            if not lost and answer.status != 503:
+            if answer.status == 503:
+                is_in_doubt = True
+                time.sleep(SECONDS_BEFORE_ASKING_AGAIN)
+            elif lost:
+                continue
+            elif is_in_doubt and answer.status != 200:
+                is_in_doubt = False
+                time.sleep(SECONDS_OF_A_COMMIT)
+            else:
                 break
         if answer.status == 480 or chance.random() < REFRESH_ODDS:
             session.refresh(request["orchestrator"])
