@@ -22,7 +22,9 @@ _MANY = 64
 _SOAK_RATE = 300
 _MOST_SIGNERS = 2
 _LOOKS = 3
-_REQUESTS = ((1, 300), (16, 3_000), (64, 12_000))
+_REQUESTS_OF_FEW = ((1, 300), (16, 3_000))
+_REQUESTS_OF_MANY = 12_000
+_ROUNDS = 3
 
 
 class Mismatch(Exception):
@@ -247,12 +249,13 @@ def _signing() -> None:
 def _all(bench: Bench) -> None:
     bench.run("warm up", customers=8, connections=16, requests=1_600, signers=_MOST_SIGNERS)
     for who, customers in (("many customers", _MANY), ("one hot customer", 1)):
-        for connections, requests in _REQUESTS:
+        for connections, requests in _REQUESTS_OF_FEW:
             name = f"{who}, {connections} connections"
-            alone = bench.run(name, customers=customers, connections=connections, requests=requests)
-        name = f"{who}, 64 connections, {_MOST_SIGNERS} signers"
-        shared = bench.run(name, customers=customers, connections=64, requests=12_000, signers=_MOST_SIGNERS)
-        _gate(who, [alone, shared])
+            bench.run(name, customers=customers, connections=connections, requests=requests)
+        names = {1: f"{who}, 64 connections", _MOST_SIGNERS: f"{who}, 64 connections, {_MOST_SIGNERS} signers"}
+        job = {"customers": customers, "connections": 64, "requests": _REQUESTS_OF_MANY}
+        rounds = [bench.run(name, signers=signers, **job) for _ in range(_rounds()) for signers, name in names.items()]
+        _gate(who, rounds)
         bench.say_locks(f"{who}, rows locked a payment", customers=customers)
     _tickets(bench)
     steady = bench.run("200 payments a second", customers=_MANY, connections=32, requests=1_000, rate=200)
@@ -270,7 +273,7 @@ def _growth(bench: Bench, rows: int) -> None:
     from tests.bench import growth
 
     days = float(os.environ.get("BENCH_GROWTH_DAYS", "365"))
-    job = {"customers": _MANY, "connections": 64, "requests": 12_000}
+    job = {"customers": _MANY, "connections": 64, "requests": _REQUESTS_OF_MANY}
     counts = (1, _MOST_SIGNERS)
     before = {signers: _best(bench, "growth, before", signers=signers, **job) for signers in counts}
     if not all(before.values()):
@@ -289,11 +292,30 @@ def _best(bench: Bench, name: str, **job: Any) -> dict[str, Any]:
     return max(runs, key=lambda run: run.get("payments_per_second", 0))
 
 
-def _gate(who: str, measured: Sequence[dict[str, Any]]) -> None:
-    """What a run reached of the signatures that one core makes in the library's own loop, just before and after it."""
-    if all(measured):
-        ratio = max(each["payments_per_second"] / each["library_signatures_per_second"] for each in measured)
-        _say(f"gate, {who}", ratio=round(ratio, 4), wanted=_GATE, reached=ratio >= _GATE)
+def _gate(who: str, rounds: Sequence[dict[str, Any]]) -> None:
+    """The quickest of the rounds over the quickest of the library's looks beside any of them.
+
+    What others do with a shared core makes either slower for a while, and seldom both: within a round alone their
+    ratio is that of two moments. So each has its best of the same minute, and what every round reached stands beside.
+    """
+    if not all(rounds):
+        return
+    rates = [each["payments_per_second"] for each in rounds]
+    looks = [each["library_signatures_per_second"] for each in rounds]
+    ratio = max(rates) / max(looks)
+    _say(
+        f"gate, {who}",
+        ratio=round(ratio, 4),
+        wanted=_GATE,
+        reached=ratio >= _GATE,
+        payments_per_second=rates,
+        library_signatures_per_second=looks,
+        ratio_of_each=[round(rate / look, 4) for rate, look in zip(rates, looks, strict=True)],
+    )
+
+
+def _rounds() -> int:
+    return int(os.environ.get("BENCH_ROUNDS", _ROUNDS))
 
 
 def _tickets(bench: Bench) -> None:
