@@ -1,10 +1,9 @@
 """The line for commits: every question gets its own answer or none, whatever becomes of the connection."""
 
 import asyncio
-import gc
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable
 from typing import Any
 
 import psycopg
@@ -21,31 +20,12 @@ from signing.signer.fresh_money import Caps, FreshMoney
 from signing.signer.outages import reason
 from signing.signer.recipients import Recipients
 from tests.held_line import HeldLine, database_address, held_line
+from tests.line_stage import with_a_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ECHO = b"SELECT $1::text"
 PID = b"SELECT pg_backend_pid()"
 LONG = "a long question " * 100_000
-
-
-def with_a_database(story: Callable[[Database], Awaitable[None]], *, port: int | None = None, **changes: str) -> None:
-    """Tells the story; whatever the event loop has to say of errors nobody looked at is an error."""
-
-    async def tell() -> list[Mapping[str, Any]]:
-        said: list[Mapping[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
-        given: dict[str, Any] = settings.DATABASES["default"]
-        database = Database({**given, **changes} if port is None else {**given, "HOST": "127.0.0.1", "PORT": port})
-        await database.open()
-        try:
-            await story(database)
-        finally:
-            await database.close()
-        gc.collect()
-        await asyncio.sleep(0)
-        return said
-
-    assert asyncio.run(tell()) == []
 
 
 async def number_of(database: Database) -> int:

@@ -26,9 +26,13 @@ _CONNECTION_SECONDS = 0.5
 _OVERALL_SECONDS = 1.9
 _CONNECTIONS = 4
 _CLOCK_SAMPLES = 3
+# Whatever a role or database has as its default: a commit looks at what others committed while it waited for a lock,
+# and what is answered is on the disk.
 _LIMIT = (
     f"SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS * 1000:.0f}', false),"
-    f" set_config('lock_timeout', '{_LOCK_SECONDS * 1000:.0f}', false)"
+    f" set_config('lock_timeout', '{_LOCK_SECONDS * 1000:.0f}', false),"
+    " set_config('default_transaction_isolation', 'read committed', false),"
+    " CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"
 )
 # Where nobody waits for the answer any more the connection is hung up, and the server looks whether it was.
 _LIMIT_OF_THE_POOL = f"{_LIMIT}, set_config('client_connection_check_interval', '200', false)"

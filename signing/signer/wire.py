@@ -13,6 +13,7 @@ from signing.signer.outages import reason
 type Connection = psycopg.AsyncConnection[Any]
 
 _SECONDS_TO_BEGIN = 1.5
+_WELL = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 _WITHOUT_END = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 # It became a standby: whoever connects again finds the server that took over.
 _READ_ONLY = "25006"
@@ -82,7 +83,7 @@ class Wire:
         if self._pgconn.flush():
             asyncio.get_running_loop().add_writer(self._socket, self._write)
         result = await self._answer
-        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        if result.status not in _WELL:
             raise error_from_result(result)
         return result
 
@@ -101,7 +102,9 @@ class Wire:
             if self._answer is None or self._answer.done() or self._pgconn.is_busy():
                 return
             while result := self._pgconn.get_result():
-                self._result = self._result or result
+                # The commit itself comes after the answer, and may fail.
+                if self._result is None or result.status not in _WELL:
+                    self._result = result
                 if result.status in _WITHOUT_END:
                     raise psycopg.OperationalError("no answer but a stream")
                 if self._pgconn.is_busy():
