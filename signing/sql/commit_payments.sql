@@ -214,7 +214,9 @@ BEGIN
         SELECT fresh_nano_usd > 0 INTO has_fresh FROM billing_wallet WHERE customer_id = p.customer FOR NO KEY UPDATE;
         PERFORM pg_advisory_xact_lock(hashtextextended(p.sender || encode(p.rand_hash, 'hex'), 0));
     ELSE
-        SELECT bool_or(fresh_nano_usd > 0) INTO has_fresh FROM (
+        -- Who has no wallet yet may have one, with fresh money, when the debit looks.
+        SELECT bool_or(fresh_nano_usd > 0) OR count(*) < (SELECT count(DISTINCT customer) FROM unnest(p_payments))
+        INTO has_fresh FROM (
             SELECT fresh_nano_usd FROM billing_wallet
             WHERE customer_id = ANY (ARRAY(SELECT customer FROM unnest(p_payments)))
             ORDER BY customer_id FOR NO KEY UPDATE
@@ -225,7 +227,7 @@ BEGIN
         ) nonces;
     END IF;
 
-    has_fresh := coalesce(has_fresh, false);
+    has_fresh := coalesce(has_fresh, true);
     IF cardinality(p_payments) >= 4 THEN
         IF has_fresh THEN
             SELECT signing_near_a_cap(
