@@ -6,7 +6,7 @@ SUPPORT, FINANCE, TREASURY, RISK, ADMIN = "support", "finance", "treasury", "ris
 ROLES = {
     SUPPORT: "Answers customers: sees accounts, keys, sessions and usage, and may ask for refunds and grants.",
     FINANCE: "Keeps the books: files, tie-outs, refunds, bank transfers, grants, documents and tax.",
-    TREASURY: "Keeps signing funded: the deposit, the reserve and the sender keys.",
+    TREASURY: "Keeps signing funded: the deposit and the reserve.",
     RISK: "Keeps fraud out: stops, recipients, holds, disputes.",
     ADMIN: "May do everything, sets prices and gives roles; needs a second person like everybody.",
 }
@@ -62,7 +62,6 @@ MATRIX: dict[str, frozenset[str]] = {
         "chain.see": _EVERYBODY,
         "treasury.see": (FINANCE, TREASURY),
         "treasury.fund": (TREASURY,),
-        "sender_keys.change": (TREASURY,),
         # Risk: to throw a stop of one customer or key is a safety act; to lift it is not.
         "stops.see": _EVERYBODY,
         "stops.throw": _EVERYBODY,

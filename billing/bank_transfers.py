@@ -49,8 +49,8 @@ def start(
 ) -> BankTransfer:
     """Writes the wish down with its reference and issues the pro-forma; the same form sent twice is one wish.
 
-    Raises NotOffered, AmountOutOfRange, and taxing.ProfileNeeded, stripe_gateway.Unavailable or Refused where tax is to
-    be worked out, all before anything is written.
+    Raises NotOffered, AmountOutOfRange, and where tax is to be worked out taxing.ProfileNeeded, TaxesDiffer,
+    stripe_gateway.NotConfigured, Unavailable or Refused, all before anything is written.
     """
     if not offered():
         raise NotOffered

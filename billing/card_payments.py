@@ -25,7 +25,7 @@ def advance(top_up: TopUp) -> str:
 
     First the payment is made at the provider (which charges nothing) and its id is written here; then it is confirmed.
     A worker may die between any two steps: the next one finds the payment by its id and looks how it stands. Raises
-    stripe_gateway.Unavailable, Refused.
+    stripe_gateway.Unavailable, Refused, CreditMissing.
     """
     if top_up.payment_intent_id is None:
         if top_up.status != TopUp.Status.STARTED:

@@ -50,7 +50,10 @@ class NotBookedYet(Exception):
 
 
 def sync(dispute_id: str) -> None:
-    """Brings our row and the books up to what the provider says. Raises Unavailable, Refused, NotBookedYet."""
+    """Brings our row and the books up to what the provider says.
+
+    Raises Unavailable, Refused, NotBookedYet, topups.CreditMissing.
+    """
     facts = stripe_gateway.dispute(dispute_id)
     top_up = paid_top_up(charge_id=facts.charge_id, payment_intent_id=facts.payment_intent_id, tag=facts.top_up)
     if top_up is None:
@@ -72,7 +75,7 @@ def sync(dispute_id: str) -> None:
 def paid_top_up(*, charge_id: str, payment_intent_id: str, tag: str) -> TopUp | None:
     """The top-up behind a charge, its credit booked first if it was not; None for charges of somebody else.
 
-    Raises NotBookedYet, Unavailable, Refused.
+    Raises NotBookedYet, Unavailable, Refused, CreditMissing.
     """
     rows = TopUp.objects.select_related("customer", "fx_rate")
     found = rows.filter(charge_id=charge_id).first() or rows.filter(payment_intent_id=payment_intent_id or "-").first()
@@ -98,6 +101,8 @@ def sweep(*, limit: int = 100) -> int:
             log.warning("dispute %s is asked about later: %s", dispute_id, error)
         except stripe_gateway.Refused as error:
             log.error("the payment provider refuses to tell about dispute %s: %s", dispute_id, error)
+        except topups.CreditMissing as error:
+            log.error("dispute %s is about a payment that was booked under another row: %s", dispute_id, error)
     return asked
 
 

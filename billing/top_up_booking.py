@@ -79,7 +79,7 @@ def book(top_up: TopUp, payment: stripe_gateway.Payment, *, session_id: str | No
 
 
 def end(top_up: TopUp, status: TopUp.Status, failure: str, *, code: str = "") -> str:
-    """Ends an unpaid row; a paid one stays paid. Three declines in a row end recharging as well."""
+    """Ends an unpaid row; a paid one stays paid. AUTO_RECHARGE_TRIES declines in a row end recharging as well."""
     with transaction.atomic():
         ended = TopUp.objects.filter(id=top_up.id, status__in=UNPAID).update(
             status=status, failure=failure[:200], failure_code=code[:60]
@@ -126,7 +126,7 @@ def _note_card(top_up: TopUp, payment: stripe_gateway.Payment) -> None:
 
 
 def _count_decline(top_up: TopUp, failure: str) -> None:
-    """An hour's pause after each decline, the end after the third."""
+    """A pause after each decline, the end after AUTO_RECHARGE_TRIES."""
     recharge = AutoRecharge.objects.select_for_update().get(customer_id=top_up.customer_id)
     recharge.failures += 1
     recharge.not_before = timezone.now() + timedelta(seconds=settings.AUTO_RECHARGE_PAUSE_SECONDS)

@@ -117,7 +117,8 @@ def settle(top_up_id: uuid.UUID, *, session_id: str | None = None) -> str:
     """Asks the provider how the payment stands and books what that says; returns the row's status.
 
     However often and by whomever it is called, the credit and the fee are booked once. `session_id` is what an
-    event named, for a row whose own answer was lost. Raises stripe_gateway.Unavailable, Refused, TopUp.DoesNotExist.
+    event named, for a row whose own answer was lost. Raises stripe_gateway.Unavailable, Refused, CreditMissing,
+    TopUp.DoesNotExist.
     """
     top_up = TopUp.objects.get(id=top_up_id)
     match top_up.method:
@@ -139,7 +140,7 @@ def settle(top_up_id: uuid.UUID, *, session_id: str | None = None) -> str:
 def cancel(top_up_id: uuid.UUID) -> str:
     """Closes the page of a wish that is not wanted any more; what was paid meanwhile is credited.
 
-    Raises stripe_gateway.Unavailable, Refused.
+    Raises stripe_gateway.Unavailable, Refused, CreditMissing.
     """
     top_up = TopUp.objects.get(id=top_up_id)
     if top_up.status == TopUp.Status.OPEN and top_up.checkout_session_id:
@@ -166,6 +167,8 @@ def sweep(*, limit: int = 200) -> int:
             break
         except stripe_gateway.Refused as error:
             log.error("the payment provider refuses to tell about top-up %s: %s", top_up_id, error)
+        except CreditMissing as error:
+            log.error("top-up %s was booked under another row: %s", top_up_id, error)
     return asked
 
 

@@ -1,17 +1,21 @@
 """What the signer will not do: each bad request has its status and code, and none is charged."""
 
 import base64
+import http.client
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from accounts import holds
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import MAX_UINT256
+from signing.signer import asgi
 from tests import signer_stage
 from tests.held_chain import ETHER, L1_BLOCK, ROUND, ROUND_HASH
 from tests.signer_stage import FACE_VALUE, Client, Stage, offer, rows, running_signer, wallet
@@ -209,6 +213,24 @@ def test_a_frozen_account_is_refused_until_it_thaws(stage: Stage) -> None:
     while gateway.pay(orchestrator=offer(), type="fixed").status != 200:
         assert time.monotonic() - lifted_at < 2
         time.sleep(0.05)
+
+
+def test_a_body_that_does_not_come_is_408_and_charges_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "_MOST_SECONDS_READING", 0.3)
+    gateway, owner = stage.gateway(dollars_nano=CREDIT)
+    whole = fixed(offer())
+    head = (
+        f"POST /generate-live-payment HTTP/1.1\r\nHost: signer\r\nAuthorization: Bearer {gateway.key}\r\n"
+        f"Content-Length: {len(whole)}\r\n\r\n"
+    )
+    url = urlsplit(gateway.url)
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=10) as line:
+        line.sendall(head.encode() + whole[:-1])
+        answer = http.client.HTTPResponse(line)
+        answer.begin()
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert json.loads(answer.read())["error"]["code"] == "body_timeout"
+    assert rows(owner) == []
 
 
 def test_a_customer_without_a_wallet_has_no_credit(stage: Stage) -> None:

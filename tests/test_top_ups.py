@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Customer
-from billing import inbox, ledger, postings, topups
+from billing import inbox, ledger, postings, stripe_gateway, topups
 from billing.models import Journal, StripeEvent, TopUp, WalletEntry
 from sandbox.psp.cards import card_fee
 from sandbox.psp.client import Psp
@@ -81,6 +81,25 @@ def test_a_top_up_without_any_event_is_credited_by_the_sweep(psp: Psp, payer: Cu
     assert not StripeEvent.objects.exists()
     assert wallet_nano_usd(payer) == 50 * 10**9
     booked_well()
+
+
+def test_a_payment_that_was_booked_under_another_row_keeps_no_other_from_its_credit(
+    psp: Psp, payer: Customer, caplog: pytest.LogCaptureFixture
+) -> None:
+    psp.settings(paused=True)
+    strange, plain = begin(payer), begin(payer)
+    for top_up in (strange, plain):
+        psp.pay(session_of(top_up))
+        in_the_past(top_up, minutes=2)
+    payment = stripe_gateway.checkout_session(strange.checkout_session_id or "").payment
+    assert payment
+    builders.credit(payer, 10**9, reference=f"stripe:{payment.id}")
+    assert topups.sweep() == 2
+    strange.refresh_from_db()
+    plain.refresh_from_db()
+    assert (strange.status, plain.status) == (TopUp.Status.OPEN, TopUp.Status.PAID)
+    assert wallet_nano_usd(payer) == 51 * 10**9
+    assert f"top-up {strange.id} was booked under another row" in caplog.text
 
 
 def test_eight_settlements_at_once_credit_once(psp: Psp, payer: Customer) -> None:

@@ -82,7 +82,7 @@ class Batch:
     def enqueue(self, payment: AskedPayment) -> asyncio.Future[Outcome]:
         """The payment's place in the queue, taken at once. Raises Overloaded.
 
-        The future gives the database's result, or raises DatabaseUnavailable: then the payment may or may
+        The future gives the database's result, or raises Unavailable: after DatabaseUnavailable the payment may or may
         not have been committed, and the same request asked again tells.
         """
         if self._closing or len(self._waiting) >= _MOST_WAITING:

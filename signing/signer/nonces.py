@@ -6,10 +6,10 @@ _MOST_KNOWN = 20_000
 
 
 class Nonces:
-    """The last nonce of each recipient rand hash: what was committed, and what waits for its commit.
+    """The last nonce of each sender and recipient rand hash: what was committed, and what waits for its commit.
 
     Payments that wait in line take rising nonces, so that all of them fit behind each other. The database
-    has the last word: it takes a nonce only above its own counter.
+    has the last word: it takes a nonce only above the highest that a payment of theirs has in those rounds.
     """
 
     def __init__(self) -> None:

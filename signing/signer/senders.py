@@ -20,7 +20,7 @@ _REMOTE_DRAFTS = 64
 
 
 class Senders:
-    """The first key serves new customers while no key is registered as active; `addresses` are lower-case text."""
+    """The first key serves new customers while no key is registered as active."""
 
     def __init__(self, keys: Sequence[SigningKey], database: Database) -> None:
         self._keys = {"0x" + key.address.hex(): key for key in keys}
@@ -28,10 +28,6 @@ class Senders:
         self._database = database
         self._pinned: OrderedDict[int, tuple[str, float]] = OrderedDict()
         self._threads = ThreadPoolExecutor(_REMOTE_DRAFTS, thread_name_prefix="remote-key")
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return tuple(self._keys)
 
     def known_key_of(self, caller: Caller) -> SigningKey | None:
         """The key the customer is pinned to, where that is known and the key is here."""

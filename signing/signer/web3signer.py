@@ -127,7 +127,10 @@ class RemoteKey:
         return [self._checked(signature, data) for signature, data in zip(signatures, many, strict=True)]
 
     def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
-        """The raw bytes of a signed transaction of type 2 (EIP-1559) without access list. Raises SigningUnavailable."""
+        """The raw bytes of a signed transaction of type 2 (EIP-1559) without access list.
+
+        Raises SigningUnavailable, and ValueError for any other transaction.
+        """
         if transaction["type"] != 2 or transaction.get("accessList"):
             raise ValueError("only transactions of type 2 without access list are signed")
         fields: list[Rlp] = [

@@ -76,9 +76,9 @@ CREATE FUNCTION signing_near_a_cap(
     ) near
 $$;
 
--- Judges one payment of a customer whose wallet is locked. NULL: it may be made. Else {"cap": which, "most", "spent",
--- "needed": its fresh part, all in nano-dollars, "since", "until": Unix seconds from which hour on is counted, and when
--- the first of it ceases to be}.
+-- Judges one payment of a customer whose wallet is locked. NULL: it may be made. Else {"cap": which, "needed": its fresh
+-- part}, and of the caps of a customer and a pair {"most", "spent": nano-dollars, "since": Unix seconds of the first hour
+-- that counts} as well.
 CREATE FUNCTION signing_judge_fresh(
     p_customer bigint, p_recipient text, p_cost_wei numeric, p_rate bigint, p_markup_bps int, p_rules jsonb,
     p_room bigint

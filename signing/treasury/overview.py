@@ -105,7 +105,7 @@ class Overview:
 
     @property
     def largest_by_deposit(self) -> Worth:
-        """The signer's own ceiling."""
+        """What the signer lets one ticket carry by this deposit; MAX_FACE_VALUE_WEI bounds it as well."""
         return self.worth(self.snapshot.deposit_wei // settings.DEPOSIT_MULTIPLIER)
 
     @property
