@@ -1,6 +1,8 @@
 """Connections that ask for nothing: they end soon, and however many there are, who asks is heard."""
 
+import asyncio
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -22,9 +24,10 @@ LONG = b"x" * 128 * 1024
 
 
 class Short:
-    """An application whose answers are `answer`, and the connections of its server."""
+    """An application whose answers are `answer`, after so many seconds where ASGI asks, and its connections."""
 
     answer = b"{}"
+    seconds = 0.0
     connections: Collection[object] = ()
 
     def claim(self, peer: str | None, headers: Headers) -> Claim:
@@ -39,6 +42,7 @@ class Short:
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
+        await asyncio.sleep(self.seconds)
         length = b"%d" % len(self.answer)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
         await send({"type": "http.response.body", "body": self.answer})
@@ -211,3 +215,96 @@ def test_where_all_have_asked_a_newcomer_is_told_to_come_again(
     for line in guests:
         assert asked(line) == "200"
         line.close()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: signer\r\nX-Pad: ",
+        b"GET /",
+        PROBE[:-2] + b"X-Pad: a\r\n" * 3_000,
+        PAYMENT[:-4] + b"X-Pad: a\r\n" * 3_000,
+    ],
+    ids=["a line", "an address", "lines", "a payment's lines"],
+)
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+def test_a_head_without_end_is_refused_in_json_before_much_of_it_is_kept(
+    address: tuple[str, int], begin: bytes, is_first: bool
+) -> None:
+    with dialled(address) as line:
+        if not is_first:
+            assert (asked(line), asked(line, PROBE)) == ("200", "200")
+        piece = begin[-10:] if begin.endswith(b"\r\n") else b"a" * 10
+        line.sendall(begin)
+        sent = len(begin)
+        while not select.select([line], [], [], 0.01)[0] and sent < 200_000:
+            line.sendall(piece * 800)
+            sent += 8_000
+        told = told_at_last(line)
+        assert told.startswith(b"HTTP/1.1 431 ")
+        head, _, body = told.partition(b"\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in head
+        assert b"content-length: %d" % len(body) in head
+        assert b'"code": "head_too_large"' in body
+    with dialled(address) as line:
+        assert sent_until_hung_up(line, begin) < 8 * 1024 * 1024  # what two kernels keep on the way, not what we do
+
+
+def test_what_comes_after_a_body_counts_as_a_head_does(application: Short, address: tuple[str, int]) -> None:
+    begin = b"POST /healthz HTTP/1.1\r\nHost: signer\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for rest in (b"0\r\nX-Pad: ", b"0\r\n" + b"X-Pad: a\r\n" * 10_000, b"1;pad="):
+        with dialled(address) as line:
+            assert sent_until_hung_up(line, begin + rest) < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [6_000, 60_000])
+def test_a_long_head_is_read_and_so_is_the_one_that_comes_with_the_body_before_it(
+    address: tuple[str, int], size: int
+) -> None:
+    pad = b"X-Pad: " + b"a" * size + b"\r\n\r\n"
+    probe = b"POST /healthz HTTP/1.1\r\nHost: signer\r\nContent-Length: 90000\r\n" + pad + b"x" * 90_000
+    with dialled(address) as line:
+        for request in (PAYMENT[:-4] + pad + b"{}", probe):
+            line.sendall(request * 8)
+            answers = b""
+            while answers.count(b"HTTP/1.1 200 OK") < 8:
+                piece = line.recv(65536)
+                assert piece
+                answers += piece
+            assert answers.count(b"HTTP/1.1 ") == 8
+
+
+def test_an_answer_that_is_still_awaited_is_never_a_refusal_of_what_follows_it(
+    application: Short, address: tuple[str, int]
+) -> None:
+    application.seconds = 2 * SECONDS
+    with dialled(address) as line:
+        line.sendall(PROBE + b"GET /" + b"a" * 80_000)
+        assert told_at_last(line) == b""
+
+
+def test_what_is_no_request_is_told_in_json(address: tuple[str, int]) -> None:
+    with dialled(address) as line:
+        line.sendall(b"nonsense\r\n\r\n")
+        told = told_at_last(line)
+        assert told.startswith(b"HTTP/1.1 400 ")
+        assert b'"code": "invalid_request"' in told
+
+
+def told_at_last(line: socket.socket) -> bytes:
+    """All that comes until the other end hangs up."""
+    told = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := line.recv(65536):
+            told += piece
+    return told
+
+
+def sent_until_hung_up(line: socket.socket, begin: bytes) -> int:
+    """How many bytes went out behind `begin`."""
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        line.sendall(begin)
+        while sent < 64 * 1024 * 1024:
+            sent += line.send(b"a" * 65536)
+    return sent

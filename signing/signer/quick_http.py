@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from signing.signer.bounded_http import BoundedHttp
 from signing.signer.gate import Claim
 from signing.signer.lobby import lobby_of
 from signing.signer.plain_requests import Head, Headers, PlainRequest, plain_request
@@ -30,7 +31,7 @@ class Payable(Protocol):
         """Status, body and headers."""
 
 
-class QuickHttp(HttpToolsProtocol):
+class QuickHttp(BoundedHttp):
     """One connection. The application's `answer_payment` takes what is plain, and ASGI the rest, one after the other.
 
     Of the last plain request the head and its claim are kept, no longer than the connection lives: the next one has

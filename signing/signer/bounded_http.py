@@ -1,0 +1,91 @@
+"""The server's general parser with bounds: a head without end is not kept, and what cannot be read is told in JSON."""
+
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+_LONGEST_HEAD = 64 * 1024
+# Between a header's name and its value, and behind it.
+_BYTES_BESIDES = 4
+
+
+class _HeadTooLarge(Exception):
+    """Stops the parser."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection. Address and headers of a request, with those behind its body, are 64 KiB at most (431).
+
+    Counted is what the parser has told, and what it was given since it last told something: that it keeps itself, and
+    copies it with each read. So besides those 64 KiB no more than one read is ever kept.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._head_size = 0
+        self._untold = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._untold += len(data)
+        super().data_received(data)
+        if self._untold > _LONGEST_HEAD and not self.transport.is_closing():
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + _BYTES_BESIDES)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._untold = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._untold = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._untold = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Whatever stopped the parser."""
+        if self._head_size > _LONGEST_HEAD:
+            self._refuse_head()
+        else:
+            self._refuse(400, "invalid_request", msg)
+
+    def _count(self, size: int) -> None:
+        self._untold = 0
+        self._head_size += size
+        if self._head_size > _LONGEST_HEAD:
+            raise _HeadTooLarge
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, "head_too_large", f"the request's address and headers exceed {_LONGEST_HEAD} bytes")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """The last thing that is said here. Who awaits another answer would take it for that, and is told none."""
+        if not self._is_answer_due():
+            body = json.dumps({"error": {"message": message, "code": code}}).encode() + b"\n"
+            lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % line for line in self.server_state.default_headers)]
+            lines.append(
+                b"connection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+            )
+            self.transport.write(b"".join(lines) + body)
+        self.transport.close()
+
+    def _is_answer_due(self) -> bool:
+        """Whether an answer has begun, or one is to come of a request before the one that is being read."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return cycle.response_started or cycle.scope is not self.scope or bool(self.pipeline)
