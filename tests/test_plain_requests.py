@@ -71,3 +71,9 @@ def test_a_length_that_is_not_plain_is_left_to_the_parser(length: bytes) -> None
 def test_more_than_one_request_is_left_to_the_parser() -> None:
     known = KNOWN % (len(BODY), BODY)
     assert plain_request(known + known, head_of(known)) is None
+
+
+def test_a_long_head_is_left_to_the_parser() -> None:
+    for size, is_plain in ((3_000, True), (5_000, False), (300_000, False)):
+        data = KNOWN.replace(b"X-Pad: a", b"X-Pad: " + b"a" * size) % (len(BODY), BODY)
+        assert (plain_request(data) is not None) == is_plain
