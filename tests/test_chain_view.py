@@ -15,7 +15,8 @@ from pytest_django import Settings
 from sandbox.chain.client import SandboxChain
 from signing.chain.answers import ChainUnavailable
 from signing.chain.ethereum import Chain
-from signing.chain.view import ChainView, Roster, read_roster, read_view
+from signing.chain.roster import read_roster
+from signing.chain.view import ChainView, read_view
 from signing.chain.watch import ChainWatch
 from tests import chain_cast
 
@@ -283,24 +284,3 @@ def test_a_contract_the_controller_does_not_know_is_named(sandbox: SandboxChain,
     with pytest.raises(ChainUnavailable) as refused:
         chain.address_of("NoSuchContract")
     assert refused.value.reason_code == "contract_missing"
-
-
-def test_a_slow_roster_does_not_make_the_view_old(
-    sandbox: SandboxChain, watch: ChainWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _until(lambda: not _refused(watch))
-    reading = threading.Event()
-    release = threading.Event()
-
-    def slowly(chain: Chain) -> Roster:
-        reading.set()
-        assert release.wait(10)
-        return read_roster(chain)
-
-    monkeypatch.setattr("signing.chain.watch.read_roster", slowly)
-    sandbox.next_round()
-    assert reading.wait(10)
-    seen = watch.view().l1_block
-    sandbox.mine(3)
-    _until(lambda: watch.view().l1_block > seen)
-    release.set()

@@ -11,7 +11,8 @@ from sandbox.chain.client import SandboxChain
 from signing import sender_keys
 from signing.chain import indexer
 from signing.chain.ethereum import Chain
-from signing.chain.view import read_roster, read_view
+from signing.chain.roster import read_roster
+from signing.chain.view import read_view
 from signing.models import ChainCursor, ChainSnapshot, Redemption
 from signing.treasury import funding
 from tests import builders, chain_cast

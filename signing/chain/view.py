@@ -2,42 +2,20 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from signing.chain.answers import ChainUnavailable
 from signing.chain.ethereum import Chain
 from signing.chain.price_feed import Rate, read_rate
+from signing.chain.roster import Roster
 from signing.pm.ceilings import SenderFunds
 from signing.pm.tickets import ZERO_HASH
 
-__all__ = ["ChainView", "Rate", "Roster", "read_funds", "read_roster", "read_round_hashes", "read_view"]
+__all__ = ["ChainView", "Rate", "read_funds", "read_round_hashes", "read_view"]
 
-_NOBODY = "0x" + "00" * 20
-_LARGEST_POOL = 1_000
 # An endpoint that no longer follows the chain goes on answering with its last block.
 _NEWEST_BLOCK_MAX_AGE = timedelta(minutes=5)
-_AT_ONCE = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Roster:
-    """The slow part: who may be paid now. `pool_size` is the contract's own figure, as reserve limits use it.
-
-    It changes with the rounds and with bonds; `last_initialized_round` is the round in which it was read.
-    """
-
-    active_recipients: frozenset[bytes]
-    orchestrators: tuple[tuple[str, str], ...]
-    pool_size: int
-    last_initialized_round: int
-    read_at_seconds: float
-
-    def is_due(self, *, last_initialized_round: int, max_age_seconds: float) -> bool:
-        """Whether a newer round began or the roster is old."""
-        old = time.monotonic() - self.read_at_seconds > max_age_seconds
-        return old or self.last_initialized_round != last_initialized_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +25,8 @@ class ChainView:
     `funds` are the sender's, `other_funds` those of further senders by their address.
     `round_block_hashes` has the last two initialised rounds, less those without a hash: no ticket of such
     a round can be redeemed. `orchestrators` are (address, service URI) of the active set in stake order.
-    `read_at_seconds` is on the monotonic clock.
+    `roster_is_old` says that whoever is missing from `active_recipients` may be active all the same; a worthless
+    roster is old, and nobody is in it. `read_at_seconds` is on the monotonic clock.
     """
 
     sender: str
@@ -62,6 +41,7 @@ class ChainView:
     rate: Rate
     read_at_seconds: float
     other_funds: Mapping[str, SenderFunds] = field(default_factory=dict)
+    roster_is_old: bool = False
 
     @property
     def largest_deposit_wei(self) -> int:
@@ -97,22 +77,25 @@ def read_view(
         chain.pass_over()
         raise ChainUnavailable("chain_behind", f"the newest block is from {header.time:%Y-%m-%d %H:%M:%S} UTC")
     last_round = chain.call("RoundsManager", "lastInitializedRound", block=header.number)
+    current_round = chain.call("RoundsManager", "currentRound", block=header.number)
+    is_worthless = roster.is_worthless(current_round=current_round, at_seconds=started)
     same_round = before is not None and before.last_initialized_round == last_round
     return ChainView(
         sender=sender.lower(),
         funds=read_funds(chain, sender, block=header.number),
-        current_round=chain.call("RoundsManager", "currentRound", block=header.number),
+        current_round=current_round,
         last_initialized_round=last_round,
         round_block_hashes=before.round_block_hashes
         if before is not None and same_round
         else read_round_hashes(chain, last_round, block=header.number),
         l1_block=header.l1_number,
-        active_recipients=roster.active_recipients,
+        active_recipients=frozenset() if is_worthless else roster.active_recipients,
         orchestrators=roster.orchestrators,
         pool_size=roster.pool_size,
         rate=read_rate(chain, feed_address, block=header.number),
         read_at_seconds=started,
         other_funds={other.lower(): read_funds(chain, other, block=header.number) for other in other_senders},
+        roster_is_old=roster.is_old(current_round=current_round, at_seconds=started),
     )
 
 
@@ -130,41 +113,3 @@ def read_funds(chain: Chain, sender: str, *, block: int) -> SenderFunds:
     """Deposit, remaining reserve and withdraw round of a sender at a block. Raises ChainUnavailable."""
     (deposit, withdraw_round), (reserve, _) = chain.call("TicketBroker", "getSenderInfo", sender, block=block)
     return SenderFunds(deposit_wei=deposit, reserve_wei=reserve, withdraw_round=withdraw_round)
-
-
-def read_roster(chain: Chain) -> Roster:
-    """Walks the pool of orchestrators in stake order; three calls a member, some at once.
-
-    Many calls to a far endpoint take longer than it keeps the state of one block, so each asks the newest block; a
-    bond that changes the pool meanwhile is seen with the next reading. Raises ChainUnavailable.
-    """
-    started = time.monotonic()
-    last_initialized_round = chain.call("RoundsManager", "lastInitializedRound", block="latest")
-    members = _pool_members(chain)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="roster") as several:
-        active = several.map(
-            lambda address: chain.call("BondingManager", "isActiveTranscoder", address, block="latest"), members
-        )
-        recipients = [address for address, is_active in zip(members, active, strict=True) if is_active]
-        addresses = several.map(
-            lambda address: chain.call("ServiceRegistry", "getServiceURI", address, block="latest"), recipients
-        )
-        orchestrators = tuple(zip(recipients, addresses, strict=True))
-    return Roster(
-        active_recipients=frozenset(bytes.fromhex(address[2:]) for address in recipients),
-        orchestrators=orchestrators,
-        pool_size=chain.call("BondingManager", "getTranscoderPoolSize", block="latest"),
-        last_initialized_round=last_initialized_round,
-        read_at_seconds=started,
-    )
-
-
-def _pool_members(chain: Chain) -> list[str]:
-    members: list[str] = []
-    address = chain.call("BondingManager", "getFirstTranscoderInPool", block="latest")
-    while address != _NOBODY:
-        members.append(address.lower())
-        if len(members) > _LARGEST_POOL:
-            raise ChainUnavailable("rpc_nonsense", "the pool of orchestrators has no end")
-        address = chain.call("BondingManager", "getNextTranscoderInPool", address, block="latest")
-    return members

@@ -11,11 +11,14 @@ from django.conf import settings
 from signing.chain import ethereum, price_feed
 from signing.chain.answers import ChainUnavailable
 from signing.chain.ethereum import Chain
-from signing.chain.view import ChainView, Roster, read_roster, read_view
+from signing.chain.roster import Roster, read_roster
+from signing.chain.view import ChainView, read_view
 
 log = logging.getLogger(__name__)
 
 ROSTER_SECONDS = 60.0
+# After a reading that failed: an endpoint that throttles bursts must not get the next one at once.
+_ROSTER_PAUSES_IN_PERIOD = 6
 
 
 class ChainWatch:
@@ -46,7 +49,7 @@ class ChainWatch:
         self._roster_seconds = roster_seconds
         self._view: ChainView | None = None
         self._roster: Roster | None = None
-        self._trouble = "chain_unread"
+        self._troubles = {"chain": "chain_unread", "roster of orchestrators": ""}
         self._stopped = threading.Event()
         self._roster_due = threading.Event()
         self._threads = [
@@ -84,7 +87,7 @@ class ChainWatch:
         """The newest view. Raises ChainUnavailable when there is none yet, or it or its rate is too old."""
         view = self._view
         if view is None:
-            raise ChainUnavailable("chain_unread", f"the chain was not read yet ({self._trouble})")
+            raise ChainUnavailable("chain_unread", f"the chain was not read yet ({self._troubles['chain']})")
         age = time.monotonic() - view.read_at_seconds
         if age > self._max_age_seconds:
             raise ChainUnavailable("chain_stale", f"the chain was last read {age:.0f} seconds ago")
@@ -102,14 +105,16 @@ class ChainWatch:
             self._roster_due.wait()
             self._roster_due.clear()
             if self._roster is not None and not self._stopped.is_set():
-                self._guarded(self._refresh_roster)
+                trouble = self._trouble_with(self._refresh_roster)
+                self._report("roster of orchestrators", trouble)
+                if trouble:
+                    self._stopped.wait(self._roster_seconds / _ROSTER_PAUSES_IN_PERIOD)
 
     def _refresh(self) -> None:
-        if self._guarded(self._refresh_view):
-            self._report("")
+        self._report("chain", self._trouble_with(self._refresh_view))
 
     def _refresh_roster(self) -> None:
-        self._roster = read_roster(self._chain)
+        self._roster = read_roster(self._chain, self._roster)
 
     def _refresh_view(self) -> None:
         roster = self._roster
@@ -123,27 +128,26 @@ class ChainWatch:
             before=self._view,
             other_senders=self._other_senders,
         )
-        if roster.is_due(last_initialized_round=view.last_initialized_round, max_age_seconds=self._roster_seconds):
+        if roster.is_due(current_round=view.current_round, max_age_seconds=self._roster_seconds):
             self._roster_due.set()
 
-    def _guarded(self, read: Callable[[], None]) -> bool:
-        """Whether it could be read. The threads must outlive whatever an endpoint invents; the view's age tells."""
+    def _trouble_with(self, read: Callable[[], None]) -> str:
+        """A code, empty when it could be read. The threads must outlive whatever an endpoint invents."""
         try:
             read()
         except ChainUnavailable as error:
-            self._report(error.reason_code)
+            return error.reason_code
         except Exception:
             log.exception("the chain could not be read")
-        else:
-            return True
-        return False
+            return "unexpected"
+        return ""
 
-    def _report(self, trouble: str) -> None:
+    def _report(self, what: str, trouble: str) -> None:
         """One line when the trouble changes, not one every two seconds."""
-        if trouble == self._trouble:
+        if trouble == self._troubles[what]:
             return
         if trouble:
-            log.warning("the chain cannot be read: %s", trouble)
+            log.warning("the %s cannot be read: %s", what, trouble)
         else:
-            log.info("the chain is being read")
-        self._trouble = trouble
+            log.info("the %s is being read", what)
+        self._troubles[what] = trouble

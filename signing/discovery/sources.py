@@ -8,7 +8,7 @@ from django.conf import settings
 
 from signing.chain.answers import ChainUnavailable
 from signing.chain.ethereum import Chain
-from signing.chain.view import read_roster
+from signing.chain.roster import read_roster
 from signing.discovery import reading
 from signing.discovery.addresses import usable
 from signing.discovery.reading import Unreadable
