@@ -78,7 +78,7 @@ class Listing:
             registered_at,
             Rules(
                 registry=view.orchestrators,
-                payable=await self._payable(recipients, view.active_recipients),
+                payable=await self._payable(recipients, view),
                 ceiling=self._limits.ceiling,
                 max_ticket_ev_wei=self._limits.max_ticket_ev_wei,
                 max_face_value_wei=largest_face_value(
@@ -107,13 +107,13 @@ class Listing:
                 await asyncio.sleep(0)
         self._known = found
 
-    async def _payable(self, recipients: set[str], registered: frozenset[bytes]) -> frozenset[str]:
+    async def _payable(self, recipients: set[str], view: ChainView) -> frozenset[str]:
         """Those whom a payment would not be refused; nobody knows who is meant by an empty one."""
         await self._recipients.refresh()
         found = {""} if self._recipients.policy == "any" else set()
         for recipient in recipients - {""}:
             try:
-                self._recipients.check(bytes.fromhex(recipient[2:]), registered)
+                self._recipients.check(bytes.fromhex(recipient[2:]), view)
             except Refused:
                 continue
             found.add(recipient)

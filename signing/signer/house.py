@@ -108,6 +108,7 @@ class House:
             await self.database.check()
             await self._check_database()
             self._checked_at = time.monotonic()
+        self.recipients.check_roster(view)
         self.database.now_ns()
         await self.rates.row_of(view.rate)
 

@@ -172,7 +172,7 @@ class Payments:
 
     def _check_stops(self, caller: Caller, key: SigningKey, request: PaymentRequest, view: ChainView) -> None:
         self._stops.check(caller, sender=key.address)
-        self._recipients.check(request.orchestrator.ticket_params.recipient, view.active_recipients)
+        self._recipients.check(request.orchestrator.ticket_params.recipient, view)
 
     async def _consider(self, recipient: str, verdict: Outcome) -> None:
         """Returns when there may be room now for what fresh money was refused. Raises Refused (429)."""

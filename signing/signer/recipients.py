@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from signing.chain.view import ChainView
 from signing.pm.state import address_text
 from signing.signer.database import Database
 from signing.signer.fresh import Fresh
-from signing.signer.refusals import Refused
+from signing.signer.refusals import Refused, Unavailable
 
 _STANDINGS = """
     SELECT address, standing FROM signing_recipientrule WHERE lifted_at IS NULL
@@ -43,8 +44,11 @@ class Recipients:
         """Makes sure that what is known is a second old at most. Raises DatabaseUnavailable."""
         await self._fresh.get()
 
-    def check(self, recipient: bytes, registered: frozenset[bytes]) -> None:
-        """Raises Refused (403) for a recipient that may not be paid, as far as is known."""
+    def check(self, recipient: bytes, view: ChainView) -> None:
+        """Raises Refused for a recipient that may not be paid, as far as is known.
+
+        403, or 503 (`roster_stale`) where the roster is too old to tell that nobody registered it.
+        """
         known = self._fresh.last
         standings = known.get(address_text(recipient), _NONE) if known else _NONE
         for standing, code, message in _REFUSALS if standings else ():
@@ -52,10 +56,19 @@ class Recipients:
                 raise Refused(403, code, message)
         if self.policy == "listed" and "listed" not in standings:
             raise Refused(403, "recipient_not_listed", "the ticket's recipient is not listed")
-        if self.policy == "registered" and recipient not in registered:
+        if self.policy == "registered" and recipient not in view.active_recipients:
+            if view.roster_is_old:
+                raise Unavailable(
+                    "roster_stale", "the roster is too old to tell whether the ticket's recipient is active"
+                )
             raise Refused(
                 403, "recipient_not_registered", "the ticket's recipient is no active registered orchestrator"
             )
+
+    def check_roster(self, view: ChainView) -> None:
+        """Raises Unavailable when the roster is so old that nobody could be paid."""
+        if self.policy == "registered" and view.roster_is_old and not view.active_recipients:
+            raise Unavailable("roster_stale", "nobody knows any more which orchestrators are active")
 
     def standings(self, address: str) -> frozenset[str]:
         """What was ruled about a lower-case address, as last read."""
