@@ -330,6 +330,53 @@ def test_what_the_orchestrator_added_to_price_and_token_reaches_it_again() -> No
     assert unknown in info.price_info
 
 
+def test_what_an_answer_gives_back_is_bounded_before_it_is_kept_with_its_session() -> None:
+    token = livepeer_pb2.AuthToken(token=b"t" * 4000, session_id="s" * 80)
+    price = livepeer_pb2.PriceInfo(price_per_unit=1, pixels_per_unit=1, constraint="m" * 1000)
+    given_ = livepeer_pb2.Capabilities(version="v" * 4000)
+    known = parse_request(
+        body(
+            orchestrator=b64(offer(auth_token=token, price_info=price).SerializeToString()),
+            capabilities=b64(given_.SerializeToString()),
+        )
+    )
+    assert known.orchestrator.auth_token
+    assert known.orchestrator.auth_token.raw == token.SerializeToString()
+    assert known.orchestrator.price_info == price.SerializeToString()
+    assert known.capabilities == normalise_capabilities(given_.SerializeToString())
+    for message, code in (
+        (livepeer_pb2.OrchestratorInfo(auth_token=livepeer_pb2.AuthToken(token=b"t" * 4097)), "auth_token_too_long"),
+        (
+            livepeer_pb2.OrchestratorInfo(auth_token=livepeer_pb2.AuthToken(session_id="s" * 4097)),
+            "auth_token_too_long",
+        ),
+        (
+            livepeer_pb2.OrchestratorInfo(price_info=livepeer_pb2.PriceInfo(constraint="m" * 1025)),
+            "price_info_too_long",
+        ),
+    ):
+        assert refusal(body(orchestrator=b64(offer().SerializeToString() + message.SerializeToString()))) == code
+    for field, code in ((b"\x32", "auth_token_too_long"), (b"\x1a", "price_info_too_long")):
+        # A field 99 of 8192 bytes.
+        nobody_knows = b"\x9a\x06\x80\x40" + bytes(8192)
+        added = field + b"\x84\x40" + nobody_knows
+        assert refusal(body(orchestrator=b64(offer().SerializeToString() + added))) == code
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        livepeer_pb2.Capabilities(version="v" * 4097),
+        livepeer_pb2.Capabilities(bitstring=[2**64 - 1] * 16),
+        livepeer_pb2.Capabilities(capacities=dict.fromkeys(range(2000), 1)),
+        livepeer_pb2.Capabilities(mandatories=[1] * 5000),
+    ],
+    ids=["text", "kinds", "capacities", "mandatories"],
+)
+def test_capabilities_that_would_fill_the_credentials_are_refused(given_: livepeer_pb2.Capabilities) -> None:
+    assert refusal(body(capabilities=b64(given_.SerializeToString()))) == "capabilities_too_long"
+
+
 def test_the_networks_own_client_reads_the_headers_in_the_same_process() -> None:
     request = parse_request(with_offer(offer(transcoder="https://x")))
     info = request.orchestrator

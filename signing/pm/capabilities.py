@@ -9,6 +9,8 @@ from signing.pm.orchestrator_info import INVALID_PROTOBUF
 from signing.pm.request_json import BadRequest
 
 _MOST_WORDS = 16
+# The answer gives them back and is kept with its session. Gateways name one model or a few: about a hundred bytes.
+_LONGEST_NORMALISED = 4 * 1024
 
 
 def normalise_capabilities(raw: bytes) -> bytes:
@@ -29,7 +31,10 @@ def normalise_capabilities(raw: bytes) -> bytes:
         kept.capacities.update(given.capacities)
     else:
         kept.capacities.update(dict.fromkeys(_set_bits(given.bitstring), 1))
-    return kept.SerializeToString(deterministic=True)
+    normalised = kept.SerializeToString(deterministic=True)
+    if len(normalised) > _LONGEST_NORMALISED:
+        raise BadRequest(f"capabilities take more than {_LONGEST_NORMALISED} bytes", "capabilities_too_long")
+    return normalised
 
 
 def capability_models(raw: bytes) -> tuple[tuple[int, str], ...]:

@@ -15,6 +15,9 @@ INVALID_PROTOBUF = "proto: cannot parse invalid wire-format data"
 REFRESH_BEFORE_EXPIRY_SECONDS = 180
 
 _LONGEST_URL = 2048
+# The answer gives both back and is kept with its session. Orchestrators send about a hundred bytes of each.
+_LONGEST_AUTH_TOKEN = 4 * 1024
+_LONGEST_PRICE_INFO = 1024
 _LAST_ROUND = MAX_INT64 - 1  # whoever looks at the rounds beside it can count them
 _OUTSIDE_A_HEADER = re.compile("[^!-~]")
 
@@ -92,7 +95,7 @@ def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
         _header_text(message.transcoder),
         price_per_unit,
         pixels_per_unit,
-        price.SerializeToString(),
+        _bounded("priceInfo", price.SerializeToString(), _LONGEST_PRICE_INFO, "price_info_too_long"),
         parse_ticket_params(message.ticket_params),
         _auth_token(message),
     )
@@ -132,7 +135,14 @@ def _auth_token(message: livepeer_pb2.OrchestratorInfo) -> AuthToken | None:
     if not message.HasField("auth_token"):
         return None
     token = message.auth_token
-    return AuthToken(token.SerializeToString(), token.session_id, token.expiration)
+    raw = _bounded("authToken", token.SerializeToString(), _LONGEST_AUTH_TOKEN, "auth_token_too_long")
+    return AuthToken(raw, token.session_id, token.expiration)
+
+
+def _bounded(name: str, raw: bytes, longest: int, code: str) -> bytes:
+    if len(raw) > longest:
+        raise BadRequest(f"{name} in OrchestratorInfo is longer than {longest} bytes", code)
+    return raw
 
 
 def _header_text(url: str) -> str:
