@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signing.pm import livepeer_pb2 as pb
+from signing.pm.capabilities import read_capabilities
 from signing.pm.headers import HASH_OF_NOTHING, encode_payment, encode_seg_creds
 from signing.pm.orchestrator_info import TicketParams
-from signing.pm.wire import normalise_capabilities
 
 UINT256 = st.one_of(st.integers(0, 300), st.integers(0, 2**256 - 1))
 INT64 = st.one_of(st.integers(0, 300), st.integers(0, 2**63 - 1))
@@ -49,7 +49,7 @@ def capabilities(draw: st.DrawFn) -> bytes:
     ).items():
         for model in models:
             message.constraints.per_capability[number].models[model].warm = True
-    return normalise_capabilities(message.SerializeToString())
+    return read_capabilities(message.SerializeToString()).normalised
 
 
 @given(

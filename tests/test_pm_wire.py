@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from livepeer_gateway import lp_rpc_pb2 as network
 
 from signing.pm import livepeer_pb2
-from signing.pm.capabilities import capability_models, normalise_capabilities
+from signing.pm.capabilities import read_capabilities
 from signing.pm.orchestrator_info import parse_orchestrator_info, window
+from signing.pm.request_json import JsonNumber, read_object
 from signing.pm.wire import (
     MAX_BODY_BYTES,
     BadRequest,
@@ -133,7 +134,8 @@ def test_any_other_base64_is_refused(text: str) -> None:
         (b'{"inPixels":NaN}', "malformed_json"),
         (b'{"app":"\x01"}', "malformed_json"),
         (b'{"app":"\xff"}', "malformed_json"),
-        (b"[" * 100_000, "malformed_json"),
+        (b"[" * 16_000, "malformed_json"),
+        (b"[" * 100_000, "too_many_values"),
         (b'{"inPixels":' + b"9" * 5000 + b"}", "malformed_json"),
         (b"[]", "malformed_json"),
         (b"5", "malformed_json"),
@@ -191,10 +193,55 @@ def test_a_body_beyond_the_limit_is_not_even_read() -> None:
         parse_request(b"{" + b" " * MAX_BODY_BYTES)
 
 
+@pytest.mark.parametrize("piece", ["{},", '{"a":', "[],", "[", "1,", "1e1,", '"a",', '{"a":1},'])
+def test_a_body_of_more_values_than_any_client_sends_is_refused_before_it_is_decoded(piece: str) -> None:
+    def filled(size: int) -> bytes:
+        return body(nobody_reads_this=[])[:-2] + (piece * (size // len(piece))).encode() + b"0]}"
+
+    assert refusal(filled(200_000)) == "too_many_values"
+    if piece.endswith(","):
+        assert parse_request(filled(10_000)).in_pixels == 0
+
+
+def test_members_nobody_reads_may_be_long() -> None:
+    for value in ("x" * 200_000, ["x" * 100] * 1_000, {str(each): {"a": [1, 1.5]} for each in range(900)}):
+        assert parse_request(body(anything=value, inPixels=5)).in_pixels == 5
+
+
+def test_a_number_of_many_digits_is_never_computed() -> None:
+    for digits in (b"9" * 100, b"-" + b"9" * 4000):
+        members = read_object(body()[:-1] + b',"anything":' + digits + b"}")
+        assert (type(members["anything"]), members["anything"]) == (JsonNumber, digits.decode())
+    long = body(maxPrice={"price": 0, "currency": "wei", "unit": "x"}).replace(b'"price": 0', b'"price": ' + b"9" * 200)
+    assert parse_request(long).max_price == {"price": "9" * 200, "currency": "wei", "unit": "x"}
+    assert refusal(body(inPixels=0).replace(b'"inPixels": 0', b'"inPixels": ' + b"9" * 200)) == "invalid_member"
+
+
+def test_a_request_names_64_models_at_most() -> None:
+    def naming(kinds: int, models: int) -> bytes:
+        given_ = livepeer_pb2.Capabilities()
+        for kind in range(kinds):
+            constraints = given_.constraints.per_capability[kind]
+            for model in range(models):
+                constraints.models[str(model)].SetInParent()
+        return body(capabilities=b64(given_.SerializeToString()))
+
+    assert len(parse_request(naming(4, 16)).models) == 64
+    assert parse_request(naming(64, 0)).models == ()
+    for kinds, models in ((5, 16), (1, 65), (65, 1), (65, 0)):
+        assert refusal(naming(kinds, models)) == "too_many_models"
+
+
 def test_an_offer_needs_a_price_and_ticket_params() -> None:
     for price in (None, livepeer_pb2.PriceInfo(price_per_unit=1), livepeer_pb2.PriceInfo(pixels_per_unit=1)):
         assert refusal(with_offer(offer(price_info=price))) == "missing_price"
     assert refusal(with_offer(offer(ticket_params=None))) == "missing_ticket_params"
+
+
+def test_half_a_surrogate_pair_is_no_text_wherever_it_stands() -> None:
+    for text in ("\ud83d", "é\udc00", "\ude00\ud83d"):
+        assert refusal(body(app=text)) == "invalid_member"
+    assert parse_request(body(app="\U0001f600")).app == "\U0001f600"
 
 
 @pytest.mark.parametrize("field", ["face_value", "win_prob", "seed", "expiration_block"])
@@ -343,7 +390,7 @@ def test_what_an_answer_gives_back_is_bounded_before_it_is_kept_with_its_session
     assert known.orchestrator.auth_token
     assert known.orchestrator.auth_token.raw == token.SerializeToString()
     assert known.orchestrator.price_info == price.SerializeToString()
-    assert known.capabilities == normalise_capabilities(given_.SerializeToString())
+    assert known.capabilities == read_capabilities(given_.SerializeToString()).normalised
     for message, code in (
         (livepeer_pb2.OrchestratorInfo(auth_token=livepeer_pb2.AuthToken(token=b"t" * 4097)), "auth_token_too_long"),
         (
@@ -404,17 +451,17 @@ def test_capabilities_are_passed_on_as_the_network_does() -> None:
     models["m"].capacity = 2
     models["m"].capacity_in_use = 1
     models["m"].runner_version = "r"
-    kept = livepeer_pb2.Capabilities.FromString(normalise_capabilities(given_.SerializeToString()))
+    kept = livepeer_pb2.Capabilities.FromString(read_capabilities(given_.SerializeToString()).normalised)
     model = kept.constraints.per_capability[35].models["m"]
     assert (model.warm, model.capacity, model.runner_version, model.capacity_in_use) == (True, 2, "r", 0)
     assert dict(kept.capacities) == {35: 1, 65: 1}
     assert (list(kept.bitstring), list(kept.mandatories), kept.version) == ([1 << 35, 2], [7], "v")
-    assert capability_models(given_.SerializeToString()) == ((35, "m"),)
+    assert read_capabilities(given_.SerializeToString()).models == ((35, "m"),)
 
 
 def test_given_capacities_are_kept_and_constraints_are_always_present() -> None:
     given_ = livepeer_pb2.Capabilities(bitstring=[3], capacities={9: 4})
-    kept = livepeer_pb2.Capabilities.FromString(normalise_capabilities(given_.SerializeToString()))
+    kept = livepeer_pb2.Capabilities.FromString(read_capabilities(given_.SerializeToString()).normalised)
     assert dict(kept.capacities) == {9: 4}
     assert kept.HasField("constraints")
 
@@ -422,7 +469,7 @@ def test_given_capacities_are_kept_and_constraints_are_always_present() -> None:
 def test_capabilities_cannot_be_blown_up() -> None:
     crowd = livepeer_pb2.Capabilities(bitstring=[2**64 - 1] * 17)
     with pytest.raises(BadRequest):
-        normalise_capabilities(crowd.SerializeToString())
+        read_capabilities(crowd.SerializeToString())
 
 
 @pytest.mark.parametrize("vector", MISC["orchInfoSigs"], ids=lambda v: v["address"][:10])

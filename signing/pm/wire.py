@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from signing.pm.capabilities import capability_models, normalise_capabilities
+from signing.pm.capabilities import read_capabilities
 from signing.pm.headers import HASH_OF_NOTHING, encode_payment, encode_seg_creds
 from signing.pm.orchestrator_info import (
     AuthToken,
@@ -38,7 +38,6 @@ __all__ = [
     "checksum_address",
     "encode_payment",
     "encode_seg_creds",
-    "normalise_capabilities",
     "orchestrator_info_digest",
     "parse_orchestrator_info",
     "parse_request",
@@ -106,16 +105,18 @@ def parse_request(body: bytes) -> PaymentRequest:
     if not offer:
         raise BadRequest("missing orchestrator", "missing_orchestrator")
     _check_labels(manifest_id, app, kind)
+    orchestrator = parse_orchestrator_info(offer)
+    normalised, models = read_capabilities(capabilities) if capabilities else (None, ())
     return PaymentRequest(
-        parse_orchestrator_info(offer),
+        orchestrator,
         state,
         manifest_id,
         app,
         in_pixels,
         kind,
         max_price,
-        normalise_capabilities(capabilities) if capabilities else None,
-        capability_models(capabilities) if capabilities else (),
+        normalised,
+        models,
         _digest(offer, state, manifest_id, app, in_pixels, kind, max_price, capabilities),
         _note(members, "gatewayrequestid", _LONGEST_REQUEST_ID),
         _note(members, "attributionsource", _LONGEST_SOURCE),
