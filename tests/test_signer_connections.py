@@ -283,6 +283,31 @@ def test_an_answer_that_is_still_awaited_is_never_a_refusal_of_what_follows_it(
         assert told_at_last(line) == b""
 
 
+@pytest.mark.parametrize("request_of", [PAYMENT, PROBE], ids=["payments", "probes"])
+def test_who_sends_on_without_waiting_for_answers_is_hung_up_on_before_many_requests_are_kept(
+    address: tuple[str, int], request_of: bytes
+) -> None:
+    with dialled(address) as line:
+        line.sendall(request_of * 400)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 OK") < 400:
+            piece = line.recv(65536)
+            assert piece
+            answers += piece
+    with dialled(address) as line, dialled(address) as probe:
+        reader = threading.Thread(target=told_at_last, args=[line], daemon=True)
+        reader.start()
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 1_000_000:
+                line.sendall(request_of * 1_000)
+                sent += 1_000
+        assert sent < 300_000  # what two kernels keep on the way
+        reader.join(timeout=10)
+        assert not reader.is_alive()
+        assert asked(probe) == "200"
+
+
 def test_what_is_no_request_is_told_in_json(address: tuple[str, int]) -> None:
     with dialled(address) as line:
         line.sendall(b"nonsense\r\n\r\n")

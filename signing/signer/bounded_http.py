@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 _LONGEST_HEAD = 64 * 1024
+_MOST_WAITING = 500
 # Between a header's name and its value, and behind it.
 _BYTES_BESIDES = 4
 
@@ -14,11 +15,18 @@ class _HeadTooLarge(Exception):
     """Stops the parser."""
 
 
+class _TooManyWaiting(Exception):
+    """Stops the parser."""
+
+
 class BoundedHttp(HttpToolsProtocol):
     """One connection. Address and headers of a request, with those behind its body, are 64 KiB at most (431).
 
     Counted is what the parser has told, and what it was given since it last told something: that it keeps itself, and
     copies it with each read. So besides those 64 KiB no more than one read is ever kept.
+
+    Who does not wait for answers may have 500 requests here that nobody has looked at yet, and is hung up on then: a
+    read can bring thousands, and reading goes on after each answer.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -47,6 +55,8 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._untold = 0
         super().on_headers_complete()
+        if len(self.pipeline) > _MOST_WAITING:
+            raise _TooManyWaiting
 
     def on_body(self, body: bytes) -> None:
         self._untold = 0
