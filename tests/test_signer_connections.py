@@ -28,6 +28,7 @@ class Short:
 
     answer = b"{}"
     seconds = 0.0
+    answered = 0
     connections: Collection[object] = ()
 
     def claim(self, peer: str | None, headers: Headers) -> Claim:
@@ -46,6 +47,7 @@ class Short:
         length = b"%d" % len(self.answer)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
         await send({"type": "http.response.body", "body": self.answer})
+        self.answered += 1
 
 
 @pytest.fixture
@@ -279,8 +281,12 @@ def test_an_answer_that_is_still_awaited_is_never_a_refusal_of_what_follows_it(
 ) -> None:
     application.seconds = 2 * SECONDS
     with dialled(address) as line:
-        line.sendall(PROBE + b"GET /" + b"a" * 80_000)
+        line.sendall(PROBE * 2 + b"GET /" + b"a" * 80_000)
         assert told_at_last(line) == b""
+    deadline = time.monotonic() + 10
+    while not application.answered:  # to nobody, and without a failure
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("request_of", [PAYMENT, PROBE], ids=["payments", "probes"])

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 _LONGEST_HEAD = 64 * 1024
 _MOST_WAITING = 500
@@ -33,6 +33,11 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._head_size = 0
         self._untold = 0
+        self._running: RequestResponseCycle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._let_go()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._untold += len(data)
@@ -92,6 +97,16 @@ class BoundedHttp(HttpToolsProtocol):
             )
             self.transport.write(b"".join(lines) + body)
         self.transport.close()
+        self._let_go()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _let_go(self) -> None:
+        """The application's answer goes nowhere; the parent tells that to the last request only, which may wait yet."""
+        if self._running:
+            self._running.disconnected = True
 
     def _is_answer_due(self) -> bool:
         """Whether an answer has begun, or one is to come of a request before the one that is being read."""
