@@ -34,6 +34,8 @@ class HeldLine:
         self.upstream = upstream
         self._hold: _Hold | None = None
         self._held_for_ever: list[_Hold] = []
+        self._ends: list[socket.socket] = []
+        self._cutting = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
@@ -53,18 +55,31 @@ class HeldLine:
             self._held_for_ever.append(self._hold)
             self._hold = None
 
+    def cut(self) -> None:
+        """Ends every connection, also one that is just being made; those that come from now on go to `upstream`."""
+        with self._cutting:
+            ends, self._ends = self._ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
     def serve(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            upstream = self.upstream
             try:
-                server = socket.create_connection(self.upstream, timeout=5)
+                server = socket.create_connection(upstream, timeout=5)
             except OSError:
                 client.close()
                 continue
             server.settimeout(None)
+            with self._cutting:
+                self._ends += (client, server)
+            if upstream != self.upstream:
+                self.cut()
             asked = threading.Event()
             threading.Thread(target=self._questions, args=(client, server, asked), daemon=True).start()
             threading.Thread(target=self._answers, args=(server, client, asked), daemon=True).start()
