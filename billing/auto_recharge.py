@@ -97,6 +97,8 @@ def run(*, limit: int = 100) -> int:
             topups.settle(top_up.id)
         except (stripe_gateway.Unavailable, stripe_gateway.Refused) as error:
             log.warning("automatic top-up %s goes on later: %s", top_up.id, error)
+        except topups.CreditMissing as error:
+            log.error("top-up %s was booked under another row: %s", top_up.id, error)
     return begun
 
 

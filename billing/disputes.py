@@ -75,7 +75,7 @@ def sync(dispute_id: str) -> None:
 def paid_top_up(*, charge_id: str, payment_intent_id: str, tag: str) -> TopUp | None:
     """The top-up behind a charge, its credit booked first if it was not; None for charges of somebody else.
 
-    Raises NotBookedYet, Unavailable, Refused, CreditMissing.
+    Raises NotBookedYet, Unavailable, Refused, topups.CreditMissing.
     """
     rows = TopUp.objects.select_related("customer", "fx_rate")
     found = rows.filter(charge_id=charge_id).first() or rows.filter(payment_intent_id=payment_intent_id or "-").first()

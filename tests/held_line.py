@@ -78,8 +78,8 @@ class HeldLine:
             server.settimeout(None)
             with self._cutting:
                 self._ends += (client, server)
-            if upstream != self.upstream:
-                self.cut()
+            if upstream != self.upstream:  # and cut, it may be, before this one could be told of
+                server.shutdown(socket.SHUT_RDWR)
             asked = threading.Event()
             threading.Thread(target=self._questions, args=(client, server, asked), daemon=True).start()
             threading.Thread(target=self._answers, args=(server, client, asked), daemon=True).start()

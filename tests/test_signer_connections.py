@@ -268,12 +268,7 @@ def test_a_long_head_is_read_and_so_is_the_one_that_comes_with_the_body_before_i
     with dialled(address) as line:
         for request in (PAYMENT[:-4] + pad + b"{}", probe):
             line.sendall(request * 8)
-            answers = b""
-            while answers.count(b"HTTP/1.1 200 OK") < 8:
-                piece = line.recv(65536)
-                assert piece
-                answers += piece
-            assert answers.count(b"HTTP/1.1 ") == 8
+            assert told_until_answered(line, 8).count(b"HTTP/1.1 ") == 8
 
 
 def test_an_answer_that_is_still_awaited_is_never_a_refusal_of_what_follows_it(
@@ -295,11 +290,7 @@ def test_who_sends_on_without_waiting_for_answers_is_hung_up_on_before_many_requ
 ) -> None:
     with dialled(address) as line:
         line.sendall(request_of * 400)
-        answers = b""
-        while answers.count(b"HTTP/1.1 200 OK") < 400:
-            piece = line.recv(65536)
-            assert piece
-            answers += piece
+        told_until_answered(line, 400)
     with dialled(address) as line, dialled(address) as probe:
         reader = threading.Thread(target=told_at_last, args=[line], daemon=True)
         reader.start()
@@ -320,6 +311,16 @@ def test_what_is_no_request_is_told_in_json(address: tuple[str, int]) -> None:
         told = told_at_last(line)
         assert told.startswith(b"HTTP/1.1 400 ")
         assert b'"code": "invalid_request"' in told
+
+
+def told_until_answered(line: socket.socket, answers: int) -> bytes:
+    """All that comes until so many requests were answered well."""
+    told = b""
+    while told.count(b"HTTP/1.1 200 OK") < answers:
+        piece = line.recv(65536)
+        assert piece
+        told += piece
+    return told
 
 
 def told_at_last(line: socket.socket) -> bytes:

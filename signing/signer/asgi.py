@@ -1,7 +1,6 @@
 """The doors of the signer: three routes and two probes, JSON in and out, no sessions and no pages."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -179,11 +178,7 @@ def _explained(error: Exception, path: str) -> Answer:
     if not isinstance(error, Refused):
         logger.error("%s failed", path, exc_info=error)
         error = Refused(500, "internal_error", "Internal Server Error")
-    return error.status, _error(error), error.headers
-
-
-def _error(refused: Refused) -> bytes:
-    return json.dumps({"error": {"message": refused.message, "code": refused.code}}).encode() + b"\n"
+    return error.status, error.body, error.headers
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:

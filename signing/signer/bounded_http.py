@@ -1,9 +1,12 @@
 """The server's general parser with bounds: a head without end is not kept, and what cannot be read is told in JSON."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from signing.signer.plain_requests import Headers
+from signing.signer.refusals import Refused
 
 _LONGEST_HEAD = 64 * 1024
 _MOST_WAITING = 500
@@ -34,6 +37,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_size = 0
         self._untold = 0
         self._running: RequestResponseCycle | None = None
+        self._headers_of_all: Headers = []
+        self._begin_of_all = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._let_go()
@@ -76,7 +81,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_size > _LONGEST_HEAD:
             self._refuse_head()
         else:
-            self._refuse(400, "invalid_request", msg)
+            self._refuse_what_is_read(Refused(400, "invalid_request", msg))
 
     def _count(self, size: int) -> None:
         self._untold = 0
@@ -85,19 +90,22 @@ class BoundedHttp(HttpToolsProtocol):
             raise _HeadTooLarge
 
     def _refuse_head(self) -> None:
-        self._refuse(431, "head_too_large", f"the request's address and headers exceed {_LONGEST_HEAD} bytes")
+        too_large = f"the request's address and headers exceed {_LONGEST_HEAD} bytes"
+        self._refuse_what_is_read(Refused(431, "head_too_large", too_large))
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
-        """The last thing that is said here. Who awaits another answer would take it for that, and is told none."""
-        if not self._is_answer_due():
-            body = json.dumps({"error": {"message": message, "code": code}}).encode() + b"\n"
-            lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % line for line in self.server_state.default_headers)]
-            lines.append(
-                b"connection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            )
-            self.transport.write(b"".join(lines) + body)
-        self.transport.close()
+    def _refuse_what_is_read(self, refused: Refused) -> None:
+        """Who awaits another answer would take it for that, and is told none."""
+        if self._is_answer_due():
+            self.transport.close()
+        else:
+            self.refuse(refused)
         self._let_go()
+
+    def refuse(self, refused: Refused) -> None:
+        """The last thing that is said here."""
+        head = self._head_of(refused.status, len(refused.body), refused.headers, is_last=True)
+        self.transport.write(head + refused.body)
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -114,3 +122,20 @@ class BoundedHttp(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             return False
         return cycle.response_started or cycle.scope is not self.scope or bool(self.pipeline)
+
+    def _head_of(self, status: int, length: int, more: Mapping[str, str], *, is_last: bool) -> bytes:
+        headers = self.server_state.default_headers
+        if headers is not self._headers_of_all:
+            # The server makes them anew once a second.
+            self._headers_of_all = headers
+            self._begin_of_all = b"".join(b"%b: %b\r\n" % line for line in headers)
+        lines = [STATUS_LINE[status], self._begin_of_all]
+        lines += [
+            b"%b: %b\r\n" % (name.lower().encode(), value.encode("latin-1"))
+            for name, value in more.items()
+            if name != "Connection"
+        ]
+        if is_last:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % length)
+        return b"".join(lines)

@@ -4,19 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from signing.signer.bounded_http import BoundedHttp
 from signing.signer.gate import Claim
 from signing.signer.lobby import lobby_of
 from signing.signer.plain_requests import Head, Headers, PlainRequest, plain_request
+from signing.signer.refusals import Unavailable
 
 _SECONDS_FOR_A_BODY = 1.0
 _SECONDS_FOR_A_REQUEST = 10.0
 _SECONDS_TO_READ_ANSWERS = 30.0
 _SECONDS_TO_LOOK_AGAIN = 1.0
 _MOST_MISSING = 64 * 1024
-_TOO_MANY = b'{"error": {"message": "too many connections are open, try again", "code": "overloaded"}}\n'
 
 type Answer = tuple[int, bytes, Mapping[str, str]]
 
@@ -47,8 +45,6 @@ class QuickHttp(BoundedHttp):
         self._payable: Payable | None = app if hasattr(app, "answer_payment") else None
         self._head: Head | None = None
         self._claim: Claim | None = None
-        self._headers_of_all: Headers = []
-        self._begin_of_all = b""
         self._is_inside = False
         self._is_asking = False
         self._is_ending = False
@@ -62,8 +58,7 @@ class QuickHttp(BoundedHttp):
         super().connection_made(transport)
         self._give(_SECONDS_FOR_A_REQUEST)
         if not self._lobby.enter(self):
-            transport.write(self._head_of(503, len(_TOO_MANY), {"Retry-After": "1"}, is_last=True) + _TOO_MANY)
-            transport.close()
+            self.refuse(Unavailable("overloaded", "too many connections are open, try again"))
 
     def give_way(self) -> None:
         self.transport.abort()
@@ -217,20 +212,3 @@ class QuickHttp(BoundedHttp):
     def _watch(self, seconds: float) -> None:
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(max(seconds, 0), self.timeout_keep_alive_handler)
-
-    def _head_of(self, status: int, length: int, more: Mapping[str, str], *, is_last: bool) -> bytes:
-        headers = self.server_state.default_headers
-        if headers is not self._headers_of_all:
-            # The server makes them anew once a second.
-            self._headers_of_all = headers
-            self._begin_of_all = b"".join(b"%b: %b\r\n" % line for line in headers)
-        lines = [STATUS_LINE[status], self._begin_of_all]
-        lines += [
-            b"%b: %b\r\n" % (name.lower().encode(), value.encode("latin-1"))
-            for name, value in more.items()
-            if name != "Connection"
-        ]
-        if is_last:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % length)
-        return b"".join(lines)

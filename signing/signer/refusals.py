@@ -1,5 +1,6 @@
 """What the signer answers when it will not sign: one status and one stable code for each reason."""
 
+import json
 from collections.abc import Mapping
 
 from signing.pm import ceilings, quotes, state, tickets, wire
@@ -18,6 +19,11 @@ class Refused(Exception):
         self.headers = dict(headers or {})
         if status in {429, 503}:
             self.headers.setdefault("Retry-After", "1")
+
+    @property
+    def body(self) -> bytes:
+        """The JSON that is answered."""
+        return json.dumps({"error": {"message": self.message, "code": self.code}}).encode() + b"\n"
 
 
 class RefreshSession(Refused):
