@@ -6,6 +6,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from signing.pm.tickets import expected_value
+
 MAX_TICKETS = 100
 
 _PRICES_REMEMBERED = 1024
@@ -68,6 +70,18 @@ def quote_units(
     left = (signed_wei * share - due * whole) * part + owned * whole * share
     balance_after = Fraction(left, whole * share * part)
     return Quote(units, fee, tickets, -(-signed_wei // whole), balance_after)
+
+
+@lru_cache(_PRICES_REMEMBERED)
+def opening_quote(
+    units: int, price_per_unit: int, pixels_per_unit: int, face_value_wei: int, win_prob: int
+) -> Quote:
+    """Price a session's first payment: no balance yet, and what an offer costs stays the same for a while.
+
+    Raises NoTickets, TooManyTickets.
+    """
+    worth = expected_value(face_value_wei, win_prob)
+    return quote_units(units, price_per_unit, pixels_per_unit, Fraction(0), worth)
 
 
 def check_elapsed(kind: str, seconds: Fraction | None) -> None:

@@ -110,13 +110,15 @@ class Drafting:
             creation_round=creation_round,
             creation_round_block_hash=creation_hash,
         )
+        signatures = key.sign_all(ticket_hashes(first, quote.tickets))
+        seg_signature = self._seg_signature(key, manifest_id)
         payment = wire.encode_payment(
             params=params,
             sender=key.address,
             creation_round=creation_round,
             creation_round_block_hash=creation_hash,
             first_nonce=first_nonce,
-            signatures=key.sign_all(ticket_hashes(first, quote.tickets)),
+            signatures=signatures,
             price_info=request.orchestrator.price_info,
         )
         balance = quotes.rational_text(state.balance_wei)
@@ -192,13 +194,12 @@ class Drafting:
             limits += ((ceilings.INITIAL_CEILING, initial),)
         ceilings.check_price(price, limits)
         quotes.check_elapsed(request.kind, seconds)
-        quote = quotes.quote_units(
-            units,
-            state.initial_price_per_unit,
-            state.initial_pixels_per_unit,
-            state.balance_wei,
-            expected_value(params.face_value, params.win_prob),
-        )
+        first_price = state.initial_price_per_unit, state.initial_pixels_per_unit
+        if session.is_new:
+            quote = quotes.opening_quote(units, *first_price, params.face_value, params.win_prob)
+        else:
+            worth = expected_value(params.face_value, params.win_prob)
+            quote = quotes.quote_units(units, *first_price, state.balance_wei, worth)
         ceilings.check_price_growth(price, initial)
         if quote.tickets > 1:
             self._check_ticket_params(work, tickets=quote.tickets)
