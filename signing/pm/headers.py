@@ -7,7 +7,6 @@ empty or zero left out.
 from collections.abc import Sequence
 
 from signing.pm.orchestrator_info import TicketParams
-from signing.pm.state import base64_text
 from signing.pm.tickets import keccak256
 
 HASH_OF_NOTHING = keccak256(b"")
@@ -22,8 +21,8 @@ def encode_payment(
     first_nonce: int,
     signatures: Sequence[bytes],
     price_info: bytes,
-) -> str:
-    """The Livepeer-Payment header: tickets with rising nonces, and the offered price unchanged."""
+) -> bytes:
+    """The message whose base64 is the Livepeer-Payment header: tickets with rising nonces, and the offered price."""
     face_value, win_prob = _minimal_bytes(params.face_value), _minimal_bytes(params.win_prob)
     seed, expiration_block = _minimal_bytes(params.seed), _minimal_bytes(params.expiration_block)
     ticket_params = b"".join((
@@ -38,25 +37,28 @@ def encode_payment(
         b"\x08" + _varint(creation_round) if creation_round else b"",
         _FIELD_2[len(creation_round_block_hash)], creation_round_block_hash,
     ))  # fmt: skip
-    return base64_text(b"".join((
+    return b"".join((
         b"\x0a", _varint(len(ticket_params)), ticket_params,
         _FIELD_2[len(sender)], sender,
         b"\x1a", _varint(len(expiration_params)), expiration_params,
         *[_signed(nonce, signature) for nonce, signature in enumerate(signatures, first_nonce)],
         b"\x2a", _varint(len(price_info)), price_info,
-    )))  # fmt: skip
+    ))  # fmt: skip
 
 
-def encode_seg_creds(*, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None) -> str:
-    """The Livepeer-Segment header of a live payment; `auth_token` and `capabilities` are whole messages."""
+def encode_seg_creds(*, manifest_id: str, signature: bytes, auth_token: bytes, capabilities: bytes | None) -> bytes:
+    """The message whose base64 is the Livepeer-Segment header of a live payment.
+
+    `auth_token` and `capabilities` are whole messages.
+    """
     name = manifest_id.encode()
-    return base64_text(b"".join((
+    return b"".join((
         b"\x0a" + _varint(len(name)) if name else b"", name,
         _EMPTY_SEGMENT,
         _FIELD_5[len(signature)], signature,
         b"" if capabilities is None else b"\x3a" + _varint(len(capabilities)) + capabilities,
         b"\x42", _varint(len(auth_token)), auth_token,
-    )))  # fmt: skip
+    ))  # fmt: skip
 
 
 def _signed(nonce: int, signature: bytes) -> bytes:

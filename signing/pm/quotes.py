@@ -73,9 +73,7 @@ def quote_units(
 
 
 @lru_cache(_PRICES_REMEMBERED)
-def opening_quote(
-    units: int, price_per_unit: int, pixels_per_unit: int, face_value_wei: int, win_prob: int
-) -> Quote:
+def opening_quote(units: int, price_per_unit: int, pixels_per_unit: int, face_value_wei: int, win_prob: int) -> Quote:
     """Price a session's first payment: no balance yet, and what an offer costs stays the same for a while.
 
     Raises NoTickets, TooManyTickets.

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from signing.signer.keystore import SigningKey
 from signing.signer.price_rules import PriceRules
 from signing.signer.refusals import RefreshSession, Refused, Unavailable
 from signing.signer.sessions import Session
+from signing.signer.stored_answers import answer_text, kept
 
 # An orchestrator takes 600 nonces for one rand hash, and one payment may add 100.
 _REFRESH_FROM_NONCE = 500
@@ -88,7 +89,10 @@ class Drafting:
             raise RefreshSession(request.orchestrator.transcoder)
         self._check_ticket_params(work, tickets=1)
         creation_round, creation_hash = self._creation(params, work.view)
+        # A row keeps whole microseconds, and the state is made from it where an answer is told again.
+        now_ns -= now_ns % 1000
         quote = self._quote(work, now_ns)
+        at = max(now_ns, session.state.last_update_ns or 0) // 1000
 
         first_nonce, last_nonce = last_nonce + 1, last_nonce + quote.tickets
         manifest_id = request.manifest_id or os.urandom(4).hex()
@@ -98,7 +102,7 @@ class Drafting:
             pm_session_id=pm_session_id(params.recipient_rand_hash),
             sender_nonce=last_nonce,
             balance_wei=quote.balance_after_wei,
-            last_update_ns=max(now_ns, session.state.last_update_ns or 0),
+            last_update_ns=at * 1000,
         )
         first = Ticket(
             recipient=params.recipient,
@@ -110,8 +114,9 @@ class Drafting:
             creation_round=creation_round,
             creation_round_block_hash=creation_hash,
         )
+        # One signature after the other: each takes what the core had at hand.
         signatures = key.sign_all(ticket_hashes(first, quote.tickets))
-        seg_signature = self._seg_signature(key, manifest_id)
+        seg_creds = self.seg_creds(work, manifest_id)
         payment = wire.encode_payment(
             params=params,
             sender=key.address,
@@ -123,7 +128,6 @@ class Drafting:
         )
         balance = quotes.rational_text(state.balance_wei)
         sealed = seal(state, self._terms.mac_keys, balance)
-        answer = answer_text(payment, self.seg_creds(work, manifest_id), sealed).encode()
         before = None if session.is_new else session.state
         row = asked_payment(
             customer=work.caller.customer_id,
@@ -137,7 +141,7 @@ class Drafting:
             expected_at=before and _microseconds(before.last_update_ns),
             expected_balance=before and quotes.rational_text(before.balance_wei),
             tickets=quote.tickets,
-            at=_microseconds(state.last_update_ns),
+            at=at,
             first_nonce=first_nonce,
             price_per_unit=state.initial_price_per_unit,
             pixels_per_unit=state.initial_pixels_per_unit,
@@ -145,7 +149,7 @@ class Drafting:
             markup_bps=self._price_rules.markup_bps(work.caller.customer_id, now_ns=now_ns),
             creation_round=creation_round,
             creation_round_block_hash=creation_hash,
-            answer=answer,
+            answer=kept(payment, seg_creds, sealed),
             orchestrator=state.orchestrator_address,
             orchestrator_url=request.orchestrator.transcoder[:_LONGEST_STORED_URL],
             recipient=address_text(params.recipient),
@@ -164,10 +168,10 @@ class Drafting:
             gateway_request_id=request.gateway_request_id,
             attribution_source=request.attribution_source,
         )
-        return Draft(answer, row, work.counter, last_nonce)
+        return Draft(answer_text(payment, seg_creds, sealed).encode(), row, work.counter, last_nonce)
 
-    def seg_creds(self, work: Work, manifest_id: str) -> str:
-        """The Livepeer-Segment header; the sender signs a manifest id once while it is remembered."""
+    def seg_creds(self, work: Work, manifest_id: str) -> bytes:
+        """The segment credential message; the sender signs a manifest id once while it is remembered."""
         auth_token = work.request.orchestrator.auth_token
         assert auth_token is not None
         return wire.encode_seg_creds(
@@ -244,14 +248,6 @@ def look(work: Work) -> Draft:
         presented=work.session.presented,
     )
     return Draft(b"", row, work.counter, 0)
-
-
-def answer_text(payment: str, seg_creds: str, state: Mapping[str, str]) -> str:
-    """The JSON answer of a payment."""
-    return (
-        f'{{"payment":"{payment}","segCreds":"{seg_creds}",'
-        f'"state":{{"State":"{state["State"]}","Sig":"{state["Sig"]}"}}}}'
-    )
 
 
 def _sign_seg_creds(key: SigningKey, manifest_id: str) -> bytes:

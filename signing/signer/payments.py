@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from signing.chain.answers import ChainUnavailable
@@ -10,12 +11,12 @@ from signing.chain.view import ChainView
 from signing.pm import ceilings, quotes, wire
 from signing.pm.orchestrator_info import OrchestratorInfo
 from signing.pm.wire import PaymentRequest
-from signing.signer import refusals, sessions, velocity
+from signing.signer import refusals, sessions, stored_answers, velocity
 from signing.signer.authentication import Caller
 from signing.signer.batch import Batch, Outcome
 from signing.signer.database import Database
 from signing.signer.deadlines import Deadlines
-from signing.signer.drafts import Draft, Drafting, Terms, Work, answer_text, look
+from signing.signer.drafts import Draft, Drafting, Terms, Work, look
 from signing.signer.fresh_money import FreshMoney
 from signing.signer.gate import Visitor
 from signing.signer.keystore import SigningKey
@@ -28,6 +29,7 @@ from signing.signer.refusals import RefreshSession, Refused, Unavailable
 from signing.signer.senders import Senders
 from signing.signer.sessions import Session
 from signing.signer.stops import Stops
+from signing.signer.stored_answers import StoredAnswer
 
 _MOST_ROUNDS = 8
 _SECONDS_BETWEEN_ROOMS = 0.15
@@ -141,7 +143,7 @@ class Payments:
                 case "committed":
                     return draft.answer
                 case "repeat":
-                    return str(outcome["answer"]).encode()
+                    return self._told(work, outcome).text()
                 case "stale":
                     self._nonces.learn(draft.counter, outcome["last_nonce"])
                     if session.is_new:
@@ -224,16 +226,21 @@ class Payments:
         offer = work.request.orchestrator
         if not _was_lost(work, row):
             return None
-        lost = sessions.read_answer(row["answer"])
-        if not lost.answers(offer, l1_block=work.view.l1_block):
+        lost = self._told(work, row)
+        if not lost.pays(offer, l1_block=work.view.l1_block):
             return None
-        seg_creds = self._drafting.seg_creds(work, work.request.manifest_id)
-        return answer_text(lost.payment, seg_creds, lost.state).encode()
+        return replace(lost, seg_creds=self._drafting.seg_creds(work, work.request.manifest_id)).text()
+
+    def _told(self, work: Work, row: Mapping[str, Any]) -> StoredAnswer:
+        told = stored_answers.told(row, work.caller.customer_id)
+        assert told, "the commit tells of an answer and not which"
+        return told
 
 
 def _was_lost(work: Work, row: Mapping[str, Any]) -> bool:
     """Whether the row's last payment was made for this request, only with another offer."""
-    return row["answer"] is not None and sessions.differs_in_offer_only(work.digest, bytes.fromhex(row["digest"]))
+    is_told = row["stored"] is not None or row["answer"] is not None
+    return is_told and sessions.differs_in_offer_only(work.digest, bytes.fromhex(row["digest"]))
 
 
 def _came_about(error: Exception) -> bool:

@@ -3,19 +3,12 @@
 import asyncio
 import hashlib
 import hmac
-import json
 import os
 import time
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from signing.pm import livepeer_pb2
-from signing.pm.orchestrator_info import OrchestratorInfo, TicketParams
 from signing.pm.quotes import parse_rational
 from signing.pm.state import (
     InvalidState,
@@ -59,42 +52,14 @@ class Session(NamedTuple):
         return None if last is None else Fraction(now_ns - last, 10**9)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LostAnswer:
-    """A stored answer whose client never got it, with the ticket parameters it was made for."""
-
-    payment: str
-    state: Mapping[str, str]
-    recipient: bytes
-    recipient_rand_hash: bytes
-    expiration_block: int
-    paid: livepeer_pb2.Payment
-
-    def answers(self, offer: OrchestratorInfo, *, l1_block: int) -> bool:
-        """Whether the payment still pays this later offer of the same orchestrator.
-
-        With other ticket parameters the lost ones must live; with the same ones nothing but the auth token may differ.
-        """
-        params, paid = offer.ticket_params, self.paid
-        if self.expiration_block - l1_block <= 1 or self.recipient != params.recipient:
-            return False
-        if self.recipient_rand_hash != params.recipient_rand_hash:
-            return True
-        return params == TicketParams(
-            recipient=self.recipient,
-            face_value=int.from_bytes(paid.ticket_params.face_value),
-            win_prob=int.from_bytes(paid.ticket_params.win_prob),
-            recipient_rand_hash=self.recipient_rand_hash,
-            seed=int.from_bytes(paid.ticket_params.seed),
-            expiration_block=self.expiration_block,
-            creation_round=params.creation_round,
-            creation_round_block_hash=params.creation_round_block_hash,
-        ) and paid.expected_price == livepeer_pb2.PriceInfo.FromString(offer.price_info)
-
-
 def mac_keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
     """The keys that seal states, one for each secret; the first one seals."""
     return tuple(hmac.digest(secret.encode(), _LABEL, hashlib.sha256) for secret in secrets)
+
+
+def auth_id(customer_id: int) -> str:
+    """How a state names the account that it belongs to."""
+    return f"customer:{customer_id}"
 
 
 def opened(request: PaymentRequest, customer_id: int) -> Session:
@@ -114,7 +79,7 @@ def opened(request: PaymentRequest, customer_id: int) -> Session:
         offer.pixels_per_unit,
         request.kind,
         0,
-        _auth_id(customer_id),
+        auth_id(customer_id),
     )
     return Session(session_id, state, None, False)
 
@@ -127,7 +92,7 @@ def presented(request: PaymentRequest, customer_id: int, keys: Sequence[bytes]) 
     if request.state is None:
         return opened(request, customer_id)
     state = open_state(request.state, keys)
-    if state.auth_id != _auth_id(customer_id):
+    if state.auth_id != auth_id(customer_id):
         raise Refused(400, "foreign_state", "the state belongs to another account")
     if state.last_update_ns is None or len(state.state_id) != 32:
         raise InvalidState("invalid state")
@@ -167,24 +132,6 @@ def content_digest(request: PaymentRequest) -> bytes:
 def differs_in_offer_only(digest: bytes, stored: bytes) -> bool:
     """Whether two content digests are of one request, once with another offer."""
     return digest[:32] != stored[:32] and digest[32:] == stored[32:]
-
-
-def read_answer(text: str) -> LostAnswer:
-    """What a stored answer paid for. Raises ValueError when it is none of ours."""
-    answer = json.loads(text)
-    try:
-        payment = livepeer_pb2.Payment.FromString(b64decode(answer["payment"]))
-    except DecodeError as error:
-        raise ValueError("the stored payment cannot be read") from error
-    params = payment.ticket_params
-    return LostAnswer(
-        payment=answer["payment"],
-        state=answer["state"],
-        recipient=params.recipient,
-        recipient_rand_hash=params.recipient_rand_hash,
-        expiration_block=int.from_bytes(params.expiration_block),
-        paid=payment,
-    )
 
 
 class Turns:
@@ -231,10 +178,6 @@ class Turn:
 
 def _check_continues(state: PaymentState, request: PaymentRequest) -> None:
     check_continues(state, orchestrator_address=request.orchestrator.address, app=request.app, kind=request.kind)
-
-
-def _auth_id(customer_id: int) -> str:
-    return f"customer:{customer_id}"
 
 
 def _new_id() -> str:

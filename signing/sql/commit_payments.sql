@@ -45,6 +45,24 @@ FROM (SELECT recipient, sum(fresh) AS fresh FROM used GROUP BY recipient) sums;
 RETURN sent;
 END $$;
 
+-- What the signer needs of a session that stands otherwise than it thought: the members of its state, and where
+-- p_with_answer is set its last answer, "stored" as hexadecimal. Rows of former signers hold the text that was
+-- answered, which is told as "answer".
+CREATE OR REPLACE FUNCTION signing_told(held signing_session, p_with_answer boolean) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+RETURN jsonb_build_object(
+    'session', replace(held.id::text, '-', ''), 'sequence', held.sequence, 'balance', held.balance_wei,
+    'nonce', held.sender_nonce, 'rand_hash', encode(held.recipient_rand_hash, 'hex'),
+    'orchestrator', held.orchestrator, 'app', held.app, 'kind', held.kind,
+    'price_per_unit', held.initial_price_per_unit, 'pixels_per_unit', held.initial_pixels_per_unit,
+    'at', (extract(epoch FROM held.last_update) * 1000000)::bigint
+) || CASE
+    WHEN NOT coalesce(p_with_answer, false) THEN '{}'::jsonb
+    WHEN substr(held.last_answer, 1, 1) = '\x7b' THEN jsonb_build_object('answer', convert_from(held.last_answer, 'UTF8'))
+    ELSE jsonb_build_object('stored', encode(held.last_answer, 'hex'))
+END;
+END $$;
+
 -- Commits what is plain in an array (what that is stands below), and returns the places of those, counted from 1, and
 -- how much fresh money they sent to whom. p_apart are customers of whom nothing is plain; p_has_fresh says that somebody
 -- else may pay with fresh money.
@@ -162,7 +180,7 @@ END $$;
 -- Returns NULL when all are committed and no fresh money was at hand, else (and for none) {"results": one for each
 -- payment, "fresh": {address: nano-dollars of fresh money sent}}. A result is one of
 --   {"outcome": "committed"}
---   {"outcome": "repeat", "answer": <the stored answer>}          asked and charged before
+--   {"outcome": "repeat", ...}                                    asked and charged before: signing_told, with its answer
 --   {"outcome": "stale", "last_nonce", ...}                       the caller worked from old values; here are the true ones
 --   {"outcome": "refused", "code": "unknown_session" | "sender_changed" | "wrong_clock", or a refusal of
 --                          billing_debit, "detail": <more in plain words, or null>}
@@ -280,8 +298,7 @@ BEGIN
               AND s.opened_at > clock_timestamp() - interval '2 minutes'
             ORDER BY s.opened_at DESC LIMIT 1;
             IF FOUND THEN
-                results := results || jsonb_build_object(
-                    'outcome', 'repeat', 'answer', convert_from(held.last_answer, 'UTF8'));
+                results := results || ('{"outcome": "repeat"}'::jsonb || signing_told(held, true));
                 CONTINUE;
             END IF;
         ELSIF p.presented IS NOT NULL THEN
@@ -290,8 +307,7 @@ BEGIN
                 results := results || jsonb_build_object('outcome', 'refused', 'code', 'unknown_session');
                 CONTINUE;
             ELSIF held.sequence = p.presented + 1 AND held.last_digest = p.digest THEN
-                results := results || jsonb_build_object(
-                    'outcome', 'repeat', 'answer', convert_from(held.last_answer, 'UTF8'));
+                results := results || ('{"outcome": "repeat"}'::jsonb || signing_told(held, true));
                 CONTINUE;
             ELSIF held.sender <> p.sender THEN
                 results := results || jsonb_build_object('outcome', 'refused', 'code', 'sender_changed');
@@ -315,13 +331,10 @@ BEGIN
               IS DISTINCT FROM ROW (p.expected, p.expected_balance, p.expected_at) THEN
             results := results || jsonb_build_object('outcome', 'stale', 'last_nonce', counter);
             IF p.presented IS NOT NULL THEN
-                results[cardinality(results)] := results[cardinality(results)] || jsonb_build_object(
-                    'sequence', held.sequence, 'balance', held.balance_wei, 'kind', held.kind,
-                    'price_per_unit', held.initial_price_per_unit, 'pixels_per_unit', held.initial_pixels_per_unit,
-                    'at', (extract(epoch FROM held.last_update) * 1000000)::bigint,
-                    'digest', encode(held.last_digest, 'hex'),
-                    'answer', CASE WHEN held.sequence = p.presented + 1
-                                   THEN convert_from(held.last_answer, 'UTF8') END);
+                results[cardinality(results)] := results[cardinality(results)]
+                    || '{"answer": null, "stored": null}'::jsonb
+                    || signing_told(held, held.sequence = p.presented + 1)
+                    || jsonb_build_object('digest', encode(held.last_digest, 'hex'));
             END IF;
             CONTINUE;
         END IF;
@@ -406,6 +419,7 @@ END $$;
 REVOKE EXECUTE ON FUNCTION
     signing_commit_payments(signing_asked_payment[], jsonb),
     signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean),
-    signing_count_fresh(bigint[], bigint[])
+    signing_count_fresh(bigint[], bigint[]),
+    signing_told(signing_session, boolean)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION signing_commit_payments(signing_asked_payment[], jsonb) TO clearinghouse_signer;

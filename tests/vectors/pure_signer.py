@@ -11,7 +11,7 @@ from typing import Any
 from coincurve import PrivateKey, PublicKey
 
 from signing.pm import ceilings, quotes, state, tickets, wire
-from signing.pm.state import PaymentState
+from signing.pm.state import PaymentState, base64_text
 from signing.pm.tickets import MAX_UINT256
 from tests.vectors import unhex
 
@@ -128,23 +128,25 @@ def _answer_with(
     auth_token = request.orchestrator.auth_token
     assert auth_token is not None
     manifest_id = request.manifest_id or "00000000"
+    payment = wire.encode_payment(
+        params=params,
+        sender=first.sender,
+        creation_round=first.creation_round,
+        creation_round_block_hash=first.creation_round_block_hash,
+        first_nonce=first.sender_nonce,
+        signatures=[sign_personal(key, hash_) for hash_ in tickets.ticket_hashes(first, quote.tickets)],
+        price_info=request.orchestrator.price_info,
+    )
+    seg_creds = wire.encode_seg_creds(
+        manifest_id=manifest_id,
+        signature=sign_personal(key, wire.seg_creds_digest(manifest_id)),
+        auth_token=auth_token.raw,
+        capabilities=request.capabilities,
+    )
     return Answer(
         status=200,
-        payment=wire.encode_payment(
-            params=params,
-            sender=first.sender,
-            creation_round=first.creation_round,
-            creation_round_block_hash=first.creation_round_block_hash,
-            first_nonce=first.sender_nonce,
-            signatures=[sign_personal(key, hash_) for hash_ in tickets.ticket_hashes(first, quote.tickets)],
-            price_info=request.orchestrator.price_info,
-        ),
-        seg_creds=wire.encode_seg_creds(
-            manifest_id=manifest_id,
-            signature=sign_personal(key, wire.seg_creds_digest(manifest_id)),
-            auth_token=auth_token.raw,
-            capabilities=request.capabilities,
-        ),
+        payment=base64_text(payment),
+        seg_creds=base64_text(seg_creds),
         state=session._replace(
             pm_session_id=pm_session,
             last_update_ns=now_ns,
