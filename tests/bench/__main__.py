@@ -24,6 +24,8 @@ _MOST_SIGNERS = 2
 _LOOKS = 3
 _REQUESTS_OF_FEW = ((1, 300), (16, 3_000))
 _REQUESTS_OF_MANY = 12_000
+# Of twenty seconds: in five, one pause of the disk for a twentieth of a second is all of the last hundredth.
+_STEADY_REQUESTS = 4_000
 _ROUNDS = 3
 
 
@@ -189,9 +191,11 @@ class Bench:
 
 
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """In milliseconds; none of nothing."""
-    shares = (50, 99) if seconds else ()
-    return {f"signer_p{share}_ms": round(percentile(seconds, share / 100) * 1e3, 2) for share in shares}
+    """In milliseconds, the slowest beside them; none of nothing."""
+    if not seconds:
+        return {}
+    shares = {f"signer_p{share}_ms": round(percentile(seconds, share / 100) * 1e3, 2) for share in (50, 99)}
+    return {**shares, "signer_slowest_ms": round(max(seconds) * 1e3, 2)}
 
 
 def _wait(signer: subprocess.Popen[bytes], port: int) -> None:
@@ -258,7 +262,7 @@ def _all(bench: Bench) -> None:
         _gate(who, rounds)
         bench.say_locks(f"{who}, rows locked a payment", customers=customers)
     _tickets(bench)
-    steady = bench.run("200 payments a second", customers=_MANY, connections=32, requests=1_000, rate=200)
+    steady = bench.run("200 payments a second", customers=_MANY, connections=32, requests=_STEADY_REQUESTS, rate=200)
     if steady:
         signer_p99_ms = steady["signer_p99_ms"]
         _say("p99 at 200 payments a second", signer_p99_ms=signer_p99_ms, wanted=5, reached=signer_p99_ms < 5)
