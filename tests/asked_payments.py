@@ -13,7 +13,9 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from accounts.models import ApiKey, Customer
+from signing.pm.state import base64_text
 from signing.signer.asked_payments import asked_payment, pack
+from signing.signer.stored_answers import kept
 from tests import builders, signer_stage
 from tests.signer_stage import COST, price_of
 
@@ -61,7 +63,7 @@ class Account:
             "price_per_unit": 3,
             "pixels_per_unit": 1,
             "digest": os.urandom(64),
-            "answer": b'{"payment":"%s"}' % os.urandom(900).hex().encode(),
+            "answer": kept(os.urandom(285), os.urandom(205), {"State": "", "Sig": base64_text(os.urandom(32))}),
             "label": "",
             "billed_units": str(1),
             "fee_wei": str(3),
@@ -94,12 +96,18 @@ def follow_up(row: Row, **changes: Any) -> Row:
 
 
 def commit(rows: Sequence[Row]) -> list[str]:
+    """The outcome or refusal code of each."""
+    return [result.get("code") or result["outcome"] for result in told(rows)]
+
+
+def told(rows: Sequence[Row]) -> list[Row]:
+    """What the commit says of each."""
     connection.ensure_connection()
     connection.connection.adapters.register_dumper(_Packed, _PackedDumper)
     with psycopg.Cursor(connection.connection) as cursor:
         [(type_id,)] = cursor.execute("SELECT 'signing_asked_payment'::regtype::oid::bigint").fetchall()
         asked = _Packed(pack([asked_payment(**row) for row in rows], type_id=type_id))
-        [(told,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
-    results = json.loads(told)["results"] if told else [{"outcome": "committed"}] * len(rows)
+        [(text,)] = cursor.execute("SELECT signing_commit_payments(%b::signing_asked_payment[])", [asked]).fetchall()
+    results: list[Row] = json.loads(text)["results"] if text else [{"outcome": "committed"}] * len(rows)
     assert len(results) == len(rows)
-    return [result.get("code") or result["outcome"] for result in results]
+    return results

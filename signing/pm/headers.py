@@ -1,4 +1,4 @@
-"""The payment and segment credential headers of an answer, their protobuf put together by hand.
+"""The messages behind the payment and segment credential headers of an answer, put together by hand.
 
 The bytes are those of the library, which is four times slower at it: fields in the order of their numbers, and what is
 empty or zero left out.

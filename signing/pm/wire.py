@@ -1,4 +1,4 @@
-"""The payment route's bytes: a request body in, and what is signed of it; its headers out are in `headers`."""
+"""The payment route's bytes: a request body in, what is signed of it, and the messages that go out (`headers`)."""
 
 import hashlib
 import re

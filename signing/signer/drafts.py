@@ -79,7 +79,7 @@ class Drafting:
         self._seg_signature = lru_cache(_MANIFESTS_REMEMBERED)(_sign_seg_creds)
 
     def draft(self, work: Work, *, last_nonce: int, now_ns: int) -> Draft:
-        """The payment whose tickets follow `last_nonce`, at `now_ns` in the database's time.
+        """The payment whose tickets follow `last_nonce`, at `now_ns` in the database's time, whole microseconds.
 
         Raises RefreshSession, Unavailable, Refused, and whatever the pure rooms refuse.
         """
@@ -89,10 +89,7 @@ class Drafting:
             raise RefreshSession(request.orchestrator.transcoder)
         self._check_ticket_params(work, tickets=1)
         creation_round, creation_hash = self._creation(params, work.view)
-        # A row keeps whole microseconds, and the state is made from it where an answer is told again.
-        now_ns -= now_ns % 1000
         quote = self._quote(work, now_ns)
-        at = max(now_ns, session.state.last_update_ns or 0) // 1000
 
         first_nonce, last_nonce = last_nonce + 1, last_nonce + quote.tickets
         manifest_id = request.manifest_id or os.urandom(4).hex()
@@ -102,7 +99,7 @@ class Drafting:
             pm_session_id=pm_session_id(params.recipient_rand_hash),
             sender_nonce=last_nonce,
             balance_wei=quote.balance_after_wei,
-            last_update_ns=at * 1000,
+            last_update_ns=max(now_ns, session.state.last_update_ns or 0),
         )
         first = Ticket(
             recipient=params.recipient,
@@ -114,7 +111,7 @@ class Drafting:
             creation_round=creation_round,
             creation_round_block_hash=creation_hash,
         )
-        # One signature after the other: each takes what the core had at hand.
+        # Right after each other: a signature pushes what the rest works with out of the core's cache.
         signatures = key.sign_all(ticket_hashes(first, quote.tickets))
         seg_creds = self.seg_creds(work, manifest_id)
         payment = wire.encode_payment(
@@ -141,7 +138,7 @@ class Drafting:
             expected_at=before and _microseconds(before.last_update_ns),
             expected_balance=before and quotes.rational_text(before.balance_wei),
             tickets=quote.tickets,
-            at=at,
+            at=_microseconds(state.last_update_ns),
             first_nonce=first_nonce,
             price_per_unit=state.initial_price_per_unit,
             pixels_per_unit=state.initial_pixels_per_unit,

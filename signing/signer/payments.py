@@ -232,14 +232,14 @@ class Payments:
         return replace(lost, seg_creds=self._drafting.seg_creds(work, work.request.manifest_id)).text()
 
     def _told(self, work: Work, row: Mapping[str, Any]) -> StoredAnswer:
-        told = stored_answers.told(row, work.caller.customer_id)
+        told = stored_answers.told(row, work.caller.customer_id, self._mac_keys)
         assert told, "the commit tells of an answer and not which"
         return told
 
 
 def _was_lost(work: Work, row: Mapping[str, Any]) -> bool:
     """Whether the row's last payment was made for this request, only with another offer."""
-    is_told = row["stored"] is not None or row["answer"] is not None
+    is_told = row.get("stored") is not None or row["answer"] is not None
     return is_told and sessions.differs_in_offer_only(work.digest, bytes.fromhex(row["digest"]))
 
 

@@ -2,16 +2,14 @@
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from google.protobuf.message import DecodeError
 
 from signing.pm import livepeer_pb2
 from signing.pm.orchestrator_info import OrchestratorInfo, TicketParams
 from signing.pm.quotes import parse_rational
-from signing.pm.state import PaymentState, base64_text, pm_session_id
+from signing.pm.state import PaymentState, base64_text, pm_session_id, seal
 from signing.signer.sessions import auth_id
 
 _LENGTH_BYTES = 4
@@ -34,12 +32,8 @@ class StoredAnswer:
         """Whether the payment still pays this later offer of the same orchestrator.
 
         With other ticket parameters the lost ones must live; with the same ones nothing but the auth token may differ.
-        Raises ValueError when the payment is none of ours.
         """
-        try:
-            paid = livepeer_pb2.Payment.FromString(self.payment)
-        except DecodeError as error:
-            raise ValueError("the stored payment cannot be read") from error
+        paid = livepeer_pb2.Payment.FromString(self.payment)
         params, stored = offer.ticket_params, paid.ticket_params
         expiration_block = int.from_bytes(stored.expiration_block)
         if expiration_block - l1_block <= 1 or stored.recipient != params.recipient:
@@ -71,19 +65,19 @@ def kept(payment: bytes, seg_creds: bytes, state: Mapping[str, str]) -> bytes:
     return b"".join((len(payment).to_bytes(_LENGTH_BYTES), payment, b64decode(state["Sig"]), seg_creds))
 
 
-def told(row: Mapping[str, Any], customer_id: int) -> StoredAnswer | None:
+def told(row: Mapping[str, Any], customer_id: int, keys: Sequence[bytes]) -> StoredAnswer | None:
     """The answer that a commit tells with its session's row; None where it tells none.
 
-    Rows of former signers hold the text that was answered.
+    The state gets the seal it had. Where none of `keys` gives it that one, the row says something else than it said:
+    the row is the truth, and what it says now is sealed. Rows of former signers hold the text that was answered.
     """
     if row.get("stored") is not None:
         raw = bytes.fromhex(row["stored"])
         payment_end = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES])
         seal_end = payment_end + _SEAL_BYTES
-        sealed = {
-            "State": base64_text(_state(row, customer_id).to_bytes(row["balance"])),
-            "Sig": base64_text(raw[payment_end:seal_end]),
-        }
+        state, given = _state(row, customer_id), base64_text(raw[payment_end:seal_end])
+        seals = [seal(state, [key], row["balance"]) for key in keys]
+        sealed = next((each for each in seals if each["Sig"] == given), seals[0])
         return StoredAnswer(raw[_LENGTH_BYTES:payment_end], raw[seal_end:], sealed)
     if row.get("answer") is None:
         return None

@@ -5,7 +5,7 @@ DROP FUNCTION IF EXISTS
     signing_commit_payments(signing_asked_payment[]), signing_commit_plain_payments(signing_asked_payment[]),
     signing_commit_payments(signing_asked_payment[], jsonb),
     signing_commit_plain_payments(signing_asked_payment[], jsonb, bigint[], boolean),
-    signing_count_fresh(bigint[], bigint[]), signing_counted_here(text);
+    signing_count_fresh(bigint[], bigint[]), signing_counted_here(text), signing_told(signing_session, boolean);
 DROP TYPE IF EXISTS signing_asked_payment;
 CREATE TYPE signing_asked_payment AS (
     customer bigint, api_key bigint, tickets bigint, at bigint, first_nonce bigint, price_per_unit bigint,
@@ -48,7 +48,7 @@ END $$;
 -- What the signer needs of a session that stands otherwise than it thought: the members of its state, and where
 -- p_with_answer is set its last answer, "stored" as hexadecimal. Rows of former signers hold the text that was
 -- answered, which is told as "answer".
-CREATE OR REPLACE FUNCTION signing_told(held signing_session, p_with_answer boolean) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION signing_told(held signing_session, p_with_answer boolean) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 RETURN jsonb_build_object(
     'session', replace(held.id::text, '-', ''), 'sequence', held.sequence, 'balance', held.balance_wei,
@@ -57,7 +57,7 @@ RETURN jsonb_build_object(
     'price_per_unit', held.initial_price_per_unit, 'pixels_per_unit', held.initial_pixels_per_unit,
     'at', (extract(epoch FROM held.last_update) * 1000000)::bigint
 ) || CASE
-    WHEN NOT coalesce(p_with_answer, false) THEN '{}'::jsonb
+    WHEN NOT p_with_answer THEN '{}'::jsonb
     WHEN substr(held.last_answer, 1, 1) = '\x7b' THEN jsonb_build_object('answer', convert_from(held.last_answer, 'UTF8'))
     ELSE jsonb_build_object('stored', encode(held.last_answer, 'hex'))
 END;

@@ -24,7 +24,7 @@ CREATE TABLE signing_session (
     last_digest             bytea NOT NULL,
     last_answer             bytea NOT NULL,
     PRIMARY KEY (customer_id, id)
--- Base64 hardly shrinks: an answer stays in its row as it is, uncompressed.
+-- Signatures and hashes hardly shrink: what is kept of an answer stays in its row as it is, uncompressed.
 ) WITH (fillfactor = 70, toast_tuple_target = 4080);
 CREATE INDEX session_by_time ON signing_session (customer_id, opened_at DESC);
 CREATE INDEX session_by_opening ON signing_session (customer_id, opening_rand_hash, opening_digest);
