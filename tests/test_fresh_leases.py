@@ -16,7 +16,7 @@ from signing.signer.database import Database, DatabaseUnavailable
 from signing.signer.fresh_money import Caps, FreshMoney
 from signing.signer.recipients import Recipients
 from tests.signer_stage import execute
-from tests.test_signer_velocity import FIRST, OPEN_CAPS, UNIT, card_customer, codes, pay, seasoned, signer, sums
+from tests.velocity_stage import FIRST, OPEN_CAPS, UNIT, card_customer, codes, pay, seasoned, signer, sums
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CAP = 10

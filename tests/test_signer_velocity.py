@@ -1,108 +1,22 @@
 """The thief: money that is not aged yet leaves slowly, whoever's it is and wherever it goes; aged money is free."""
 
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection
 
-from accounts.models import Customer
 from billing import ledger
 from signing import recipients
-from signing.pm.tickets import MAX_UINT256
 from signing.signer.fresh_money import FreshMoney
 from tests import builders, size
-from tests.held_chain import HeldChain
-from tests.signer_stage import COST, Answer, Client, Stage, execute, offer, price_of, running_signer
+from tests.signer_stage import Client, Stage, execute, offer
+from tests.velocity_stage import FIRST, SECOND, THIRD, UNIT, Hours, card_customer, codes, pay, seasoned, signer, sums
 
 pytestmark = pytest.mark.django_db(transaction=True)
-UNIT = price_of(COST)  # of one payment with one ticket
-MANY = 10**15
-FIRST, SECOND, THIRD = b"\x31" * 20, b"\x32" * 20, b"\x33" * 20
-CHAIN_OF = frozenset({FIRST, SECOND, THIRD})
-OPEN_CAPS = {
-    "customer_nano_usd": MANY,
-    "pair_nano_usd": MANY,
-    "recipient_nano_usd": MANY,
-    "new_recipient_nano_usd": MANY,
-    "listed_nano_usd": MANY,
-    "flagged_nano_usd": 0,
-    "season_days": 7,
-}
-
-
-def signer(**caps: int) -> Any:
-    """A running signer that caps what is named, in payments of one ticket."""
-    own = {f"{name}_nano_usd": UNIT * count for name, count in caps.items()}
-    return running_signer(HeldChain(active_recipients=CHAIN_OF), FRESH_MONEY_CAPS={**OPEN_CAPS, **own})
-
-
-def card_customer(stage: Stage, payments: int = 100, *, unit: int = UNIT) -> tuple[Client, Customer]:
-    """With money that was paid in by card a moment ago."""
-    client, owner = stage.gateway(dollars_nano=0)
-    aged_at = datetime.now(UTC) + timedelta(days=14)
-    builders.credit(owner, payments * unit, reference=f"test:{os.urandom(8).hex()}", aged_at=aged_at)
-    return client, owner
-
-
-def pay(client: Client, recipient: bytes = FIRST, **members: Any) -> Answer:
-    return client.pay(**{"orchestrator": offer(price=(1, 1), recipient=recipient), "type": "fixed", **members})
-
-
-def codes(answers: Sequence[Answer]) -> list[str | int]:
-    return [answer.status if answer.status == 200 else answer.code for answer in answers]
-
-
-def seasoned(*addresses: bytes) -> None:
-    """They were first paid a month ago."""
-    for address in addresses:
-        execute(
-            "INSERT INTO signing_recipientseen VALUES (%s, now() - interval '30 days')"
-            " ON CONFLICT (recipient) DO UPDATE SET first_paid_at = excluded.first_paid_at",
-            "0x" + address.hex(),
-        )
-
-
-class Hours:
-    """The clock of the caps: they count by the full hour, so the test begins and moves on away from its edges."""
-
-    def __init__(self) -> None:
-        self.hour = self._away_from_an_edge()
-
-    def go_by(self, hours: int) -> None:
-        """So many hours later than at the last call: what the clock on the wall went on by itself is a part of them.
-
-        What was counted moves into the past, by way of a far one, as no two rows of one key may meet.
-        """
-        hour = self._away_from_an_edge()
-        left, self.hour = hours - (hour - self.hour), hour
-        for table in ("signing_velocity", "signing_recipientvelocity"):
-            execute(f"UPDATE {table} SET hour = hour - %s * interval '1 hour' - interval '100 years'", left)
-            execute(f"UPDATE {table} SET hour = hour + interval '100 years'")
-
-    @staticmethod
-    def _away_from_an_edge() -> int:
-        while not 6 < time.time() % 3600 < 3600 - 20:
-            time.sleep(0.5)
-        return int(time.time() // 3600)
-
-
-def sums() -> tuple[int, int, int]:
-    """Fresh money by usage, by pairs and by recipients: three times the same."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT coalesce(sum(fresh_nano_usd), 0) FROM billing_usage),"
-            " (SELECT coalesce(sum(fresh_nano_usd), 0) FROM signing_velocity),"
-            " (SELECT coalesce(sum(fresh_nano_usd), 0) FROM signing_recipientvelocity)"
-        )
-        usage, pairs, of_recipients = cursor.fetchone()
-    return int(usage), int(pairs), int(of_recipients)
 
 
 # -- One cap after the other: just below, and just above ---------------------------------------------------------------
@@ -351,68 +265,3 @@ def test_a_session_goes_on_where_a_cap_ceases() -> None:
         assert codes([pay(client, **members)]) == ["velocity"]
         hours.go_by(25)
         assert codes([pay(client, **members)]) == [200]
-
-
-# -- The card thief ----------------------------------------------------------------------------------------------------
-
-DOCUMENTED: Mapping[str, int] = {
-    "customer_nano_usd": 1_000 * 10**9,
-    "pair_nano_usd": 250 * 10**9,
-    "recipient_nano_usd": 500 * 10**9,
-    "new_recipient_nano_usd": 50 * 10**9,
-    "listed_nano_usd": 5_000 * 10**9,
-    "flagged_nano_usd": 10**9,
-    "season_days": 7,
-}
-
-
-def test_the_documented_caps_are_the_defaults(settings: Any) -> None:
-    assert settings.FRESH_MONEY_CAPS == DOCUMENTED
-
-
-@pytest.mark.parametrize(("known", "cap_usd"), [(True, 500), (False, 50)], ids=["known", "new"])
-def test_new_accounts_with_200_dollars_of_card_money_each_cannot_empty_them_into_one_recipient(
-    known: bool, cap_usd: int
-) -> None:
-    """Dear tickets, so that a day needs few of them; the clock of the caps is moved on by the hour."""
-    accounts, hours, unit = size.of(10, full=50), size.of(4, full=24), price_of(10**15)
-    dear = {"face_value": 10**16, "win_prob": MAX_UINT256 // 10, "price": (10**15, 1), "recipient": FIRST}
-    if known:
-        seasoned(FIRST)
-    clock = Hours()
-    with ExitStack() as running:
-        chain = HeldChain(active_recipients=CHAIN_OF)
-        stages = [
-            running.enter_context(
-                running_signer(chain, MAX_TICKET_EV_WEI=Fraction(10**16), MAX_TOTAL_EV_WEI=Fraction(10**17))
-            )
-            for _ in range(2)
-        ]
-        cast = [card_customer(stages[0], 200 * 10**9, unit=1)[0] for _ in range(accounts)]
-        clients = [Client(stages[number % 2].url, client.key) for number, client in enumerate(cast)]
-
-        def empty(client: Client) -> None:
-            refused = 0
-            while refused < 3:
-                answer = client.pay(orchestrator=offer(**dear), type="fixed")
-                if answer.status == 503 and answer.code == "busy":
-                    continue  # rooms are shared anew, on a slow machine for longer than a payment waits
-                assert answer.status in (200, 402) or answer.code == "velocity", answer.body
-                refused = refused + 1 if answer.status != 200 else 0
-                if answer.status != 200:
-                    time.sleep(0.1)
-
-        for hour in range(hours):
-            if hour:
-                clock.go_by(1)
-            with ThreadPoolExecutor(5) as several:
-                list(several.map(empty, clients))
-        left = sums()
-        print(
-            f"\n{accounts} accounts, {hours} hours: ${left[0] / 10**9:,.2f} of ${accounts * 200:,} left, cap ${cap_usd}"
-        )
-        assert left[0] == left[1] == left[2] <= cap_usd * 10**9
-        assert left[0] > cap_usd * 10**9 - 6 * unit
-        # Who was refused everything can pay others, and aged money pays this one.
-        rich, _ = stages[0].gateway(dollars_nano=10 * unit)
-        assert codes([rich.pay(orchestrator=offer(**dear), type="fixed")]) == [200]
