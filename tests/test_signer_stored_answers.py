@@ -31,8 +31,8 @@ _KEYS = (b"one" * 11, b"two" * 11)
 def _stored(owner: Customer) -> bytes:
     with connection.cursor() as cursor:
         cursor.execute("SELECT last_answer FROM signing_session WHERE customer_id = %s", [owner.pk])
-        [(kept,)] = cursor.fetchall()
-    return bytes(kept)
+        [(stored,)] = cursor.fetchall()
+    return bytes(stored)
 
 
 def _as_former_signers_kept_it(owner: Customer, answer: Answer) -> None:
@@ -146,10 +146,10 @@ def test_former_signers_are_told_that_there_is_no_text_of_theirs() -> None:
 def test_a_row_keeps_what_was_signed_and_no_state(stage: Stage) -> None:
     gateway, owner = stage.gateway()
     answer = gateway.pay(**opening())
-    kept = _stored(owner)
-    assert len(kept) < len(answer.body) // 2
-    assert b"StateID" not in kept
-    assert answer.state["StateID"].encode() not in kept
+    stored = _stored(owner)
+    assert len(stored) < len(answer.body) // 2
+    assert b"StateID" not in stored
+    assert answer.state["StateID"].encode() not in stored
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["opening", "follow-up"])
